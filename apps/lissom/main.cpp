@@ -1,0 +1,19 @@
+#include "verbs.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+int main(int argc, char** argv) {
+  CLI::App app{"lissom: the smallest model that keeps its quality, with proof"};
+  app.set_version_flag("--version", std::string("lissom ") + LISSOM_VERSION);
+  app.require_subcommand(1);
+  int exit_code = 0;
+  for (const lissom::cli::Verb& verb : lissom::cli::verbs()) verb.add(app, exit_code);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    const int code = app.exit(e);
+    return code == 0 ? 0 : 2;
+  }
+  return exit_code;
+}

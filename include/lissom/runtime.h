@@ -1,0 +1,89 @@
+#pragma once
+// Runs a graph on the CPU straight from packed weights. No torch.
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "lissom/model.h"
+#include "lissom/result.h"
+
+namespace lissom {
+
+enum class CacheType { f16, q8_0 };
+
+struct RuntimeOptions {
+  int threads = 0;                         ///< 0: the number of physical cores
+  CacheType cache = CacheType::f16;
+  bool exact = false;  ///< F32 arithmetic on dequantized weights, F32 cache: the yardstick for the fast kernels
+};
+
+/// Tokens to run at once: several sequences may be mixed. All arrays have the same length.
+struct Batch {
+  std::span<const int32_t> tokens;
+  std::span<const int32_t> positions;  ///< empty: continue each sequence from where its cache ends
+  std::span<const int32_t> sequences;  ///< empty: all of sequence 0
+  std::span<const uint8_t> wanted;     ///< rows for which logits are wanted; empty: all
+  std::span<const int32_t> token_types;
+};
+
+/// Weights ready to run: mapped, or repacked for this machine's kernels (then the mapping is released).
+class Model {
+ public:
+  virtual ~Model() = default;
+  [[nodiscard]] static Result<std::shared_ptr<Model>> load(const Checkpoint& checkpoint,
+                                                           const RuntimeOptions& options);
+  [[nodiscard]] virtual const Config& config() const = 0;
+  [[nodiscard]] virtual const Graph& graph() const = 0;
+  [[nodiscard]] virtual uint64_t weight_bytes() const = 0;
+};
+
+/// Sees the input of every linear as it runs: label, rows × cols, F32. For calibration statistics.
+using ActivationTap = std::function<void(const std::string& label, const float* x, int64_t rows, int64_t cols)>;
+
+/// One conversation or a batch of them: a KV cache and scratch memory. Not thread-safe; make one per job.
+class Session {
+ public:
+  virtual ~Session() = default;
+  /// `context`: cache positions, shared by `sequences` sequences of context/sequences each.
+  [[nodiscard]] static Result<std::unique_ptr<Session>> create(std::shared_ptr<Model> model, int64_t context,
+                                                               int64_t sequences = 1);
+  /// Runs the batch. The result stays valid until the next call: wanted rows × vocab for decoders; for encoders
+  /// sequences × labels, or hidden states (see hidden()).
+  [[nodiscard]] virtual Result<std::span<const float>> run(const Batch& batch) = 0;
+  [[nodiscard]] virtual std::span<const float> hidden() const = 0;  ///< rows × width of the last run
+  [[nodiscard]] virtual std::span<const float> pooled() const = 0;  ///< sequences × width of the last run
+  virtual void clear() = 0;                                         ///< forgets every sequence
+  virtual void clear(int32_t sequence) = 0;
+  [[nodiscard]] virtual int64_t length(int32_t sequence) const = 0;  ///< cached positions
+  virtual void set_tap(ActivationTap tap) = 0;
+};
+
+struct SamplingOptions {
+  float temperature = 0.8F;  ///< 0: greedy
+  int top_k = 40;            ///< 0: off
+  float top_p = 0.95F, min_p = 0.05F;
+  float repetition_penalty = 1.0F;
+  int penalty_window = 64;
+  uint64_t seed = 0;
+};
+
+/// Draws tokens: penalty, top-k, top-p, min-p, temperature, in this order. Same seed and logits, same tokens, on
+/// every machine.
+class Sampler {
+ public:
+  explicit Sampler(const SamplingOptions& options);
+  [[nodiscard]] int32_t sample(std::span<const float> logits);
+  void accept(int32_t token);  ///< adds to the penalty window
+
+ private:
+  SamplingOptions options_;
+  std::vector<int32_t> recent_;
+  uint64_t state_[4];
+  std::vector<std::pair<float, int32_t>> candidates_;
+};
+
+}  // namespace lissom

@@ -1,0 +1,75 @@
+#pragma once
+// Files: a read-only mapping, and a writer that leaves either the whole file or nothing.
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "lissom/result.h"
+
+namespace lissom {
+
+/// A file mapped read-only. Empty files map to an empty span.
+class MappedFile {
+ public:
+  [[nodiscard]] static Result<std::shared_ptr<MappedFile>> open(const std::filesystem::path& path);
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  [[nodiscard]] std::span<const std::byte> bytes() const { return {data_, size_}; }
+  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+  /// Drops the resident pages of this range (MADV_DONTNEED on whole pages inside it).
+  void drop(size_t offset, size_t length) const;
+  void will_need(size_t offset, size_t length) const;
+
+ private:
+  MappedFile() = default;
+  const std::byte* data_ = nullptr;
+  size_t size_ = 0;
+  std::filesystem::path path_;
+};
+
+/// The whole of a small file (config.json, a YAML). Refuses more than `limit` bytes.
+[[nodiscard]] Result<std::string> read_file(const std::filesystem::path& path, uint64_t limit);
+
+/// Writes to a temporary name beside `path`; commit() syncs the file and its folder and renames. Destroyed before
+/// commit(), it removes the temporary.
+class AtomicFile {
+ public:
+  struct Options {
+    bool resume = false;        ///< open an existing `path`.partial for appending instead of truncating
+    bool keep_partial = false;  ///< leave `path`.partial on destruction
+  };
+  [[nodiscard]] static Result<std::unique_ptr<AtomicFile>> create(const std::filesystem::path& path,
+                                                                  const Options& options);
+  [[nodiscard]] static Result<std::unique_ptr<AtomicFile>> create(const std::filesystem::path& path) {
+    return create(path, Options{});
+  }
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  [[nodiscard]] Result<void> write(std::span<const std::byte> data);
+  [[nodiscard]] Result<void> write(std::string_view text);
+  [[nodiscard]] Result<void> truncate(uint64_t size);  ///< and continue writing there
+  [[nodiscard]] Result<void> flush();                  ///< everything written so far is on disk
+  [[nodiscard]] Result<void> commit();
+  [[nodiscard]] uint64_t position() const { return position_; }
+
+ private:
+  AtomicFile() = default;
+  std::filesystem::path path_, temporary_;
+  int fd_ = -1;
+  uint64_t position_ = 0;
+  bool keep_partial_ = false, committed_ = false;
+};
+
+/// AtomicFile in one call.
+[[nodiscard]] Result<void> write_file(const std::filesystem::path& path, std::string_view text);
+
+}  // namespace lissom

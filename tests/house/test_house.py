@@ -1,0 +1,158 @@
+"""The house's own rules: which room may include which, no torch where none belongs, a help with an example for each
+verb, documents that name only what exists."""
+
+import os
+import pathlib
+import re
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PROGRAM = pathlib.Path(os.environ.get("LISSOM_BIN", ROOT / "build/release/lissom"))
+# A room includes itself and the rooms before it (docs/design.md).
+ROOMS = "base codec format tokenizer model kernels runtime data eval compress report pipeline".split()
+
+
+def sources(*folders):
+    return [f for folder in folders for f in sorted((ROOT / folder).rglob("*")) if f.suffix in (".h", ".cpp")]
+
+
+def includes(file):
+    return re.findall(r'^\s*#\s*include\s+["<]([^">]+)[">]', file.read_text(), re.MULTILINE)
+
+
+def backward_arrows(files):
+    """(file, include) pairs that point to a room further down the house."""
+    wrong = []
+    for file in files:
+        room = file.relative_to(ROOT / "src").parts[0]
+        for name in includes(file):
+            target = name.split("/")[0]
+            if target in ROOMS and ROOMS.index(target) > ROOMS.index(room):
+                wrong.append((str(file.relative_to(ROOT)), name))
+    return wrong
+
+
+def test_rooms_are_those_of_the_build():
+    listed = re.search(r"set\(LISSOM_ROOMS ([^)]*)\)", (ROOT / "CMakeLists.txt").read_text()).group(1).split()
+    assert listed == ROOMS
+    assert sorted(p.name for p in (ROOT / "src").iterdir() if p.is_dir()) == sorted(ROOMS)
+
+
+def test_no_include_goes_back():
+    files = sources("src")
+    assert len(files) > 50
+    assert backward_arrows(files) == []
+
+
+def test_the_include_check_can_fail(tmp_path, monkeypatch):
+    bad = tmp_path / "src/base/bad.cpp"
+    bad.parent.mkdir(parents=True)
+    bad.write_text('#include "kernels/kernels.h"\n')
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    assert backward_arrows([bad]) == [("src/base/bad.cpp", "kernels/kernels.h")]
+
+
+def test_public_headers_stand_alone():
+    headers = sorted((ROOT / "include/lissom").glob("*.h"))
+    assert 0 < len(headers) <= 12
+    for header in headers:
+        for name in includes(header):
+            assert name.split("/")[0] not in ROOMS, f"{header.name} includes {name}, which is not installed"
+
+
+def test_no_source_includes_torch():
+    for file in sources("src", "apps", "include"):
+        for name in includes(file):
+            assert not re.match(r"(torch|ATen|c10)/", name), f"{file}: {name}"
+
+
+def test_the_program_links_without_torch():
+    linked = subprocess.run(["ldd", PROGRAM], capture_output=True, text=True, check=True).stdout
+    assert "libstdc++" in linked or "libc.so" in linked
+    assert not re.search(r"torch|libc10|libomp|libgomp", linked), linked
+
+
+def help_of(*words):
+    done = subprocess.run([PROGRAM, *words, "--help"], capture_output=True, text=True)
+    assert done.returncode == 0
+    return done.stdout
+
+
+def verbs():
+    if not PROGRAM.exists():
+        return []
+    text = help_of().split("Subcommands:")[1]
+    return re.findall(r"^  ([a-z]+)\s", text, re.MULTILINE)
+
+
+def test_the_verbs_of_the_main_job_are_there():
+    assert {"compress", "eval", "run", "bench", "info", "convert", "tokenize", "completion"} <= set(verbs())
+
+
+@pytest.mark.parametrize("verb", verbs())
+def test_each_verb_has_an_example(verb):
+    text = help_of(verb)
+    assert re.search(rf"Examples?:(.|\n)*lissom {verb}", text), text
+
+
+@pytest.mark.parametrize("verb", [v for v in verbs() if v not in ("completion",)])
+def test_each_verb_speaks_json(verb):
+    assert "--json" in help_of(verb)
+
+
+@pytest.mark.parametrize("verb", [v for v in verbs() if v not in ("completion",)])
+def test_each_verb_fails_well(verb, tmp_path):
+    missing = tmp_path / "no-such-model.gguf"
+    words = [PROGRAM, verb, missing] + ([tmp_path / "out.gguf"] if verb == "convert" else [])
+    if verb == "eval":
+        text = tmp_path / "t.txt"
+        text.write_text("some text\n")
+        words += ["--text", text]
+    if verb == "compress":
+        words += ["-o", tmp_path / "out.gguf", "--scheme", "Q8_0"]
+    if verb == "run":
+        words += ["-p", "hello"]
+    done = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
+    assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
+    assert "no-such-model.gguf" in done.stderr
+    assert done.stdout == ""
+    assert not (tmp_path / "out.gguf").exists()
+
+
+def test_version():
+    done = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True)
+    assert re.fullmatch(r"lissom \d+\.\d+\.\d+\n", done.stdout)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_names_every_verb(shell):
+    script = subprocess.run([PROGRAM, "completion", shell], capture_output=True, text=True, check=True).stdout
+    for verb in verbs():
+        assert verb in script
+
+
+def test_bash_completion_works():
+    script = subprocess.run([PROGRAM, "completion", "bash"], capture_output=True, text=True, check=True).stdout
+    probe = script + '\nCOMP_WORDS=(lissom comp); COMP_CWORD=1; _lissom; echo "${COMPREPLY[@]}"\n'
+    done = subprocess.run(["bash", "-c", probe], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) == {"compress", "completion"}
+
+
+def test_documents_name_only_files_that_exist():
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_verb_is_documented():
+    text = (ROOT / "docs/cli.md").read_text()
+    for verb in verbs():
+        assert f"lissom {verb}" in text, f"docs/cli.md does not mention {verb}"
+
+
+def test_make_targets_of_the_readme_exist():
+    makefile = (ROOT / "Makefile").read_text()
+    for target in set(re.findall(r"`?\bmake ([a-z-]+)", (ROOT / "README.md").read_text())):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target

@@ -86,7 +86,7 @@ fuzz: asan
 	fuzz/run.sh build/asan $(FUZZ_SECONDS)
 
 install-test: build
-	examples/next_token/check.sh build/release .setup/install-test
+	examples/next_token/check.sh build/release .setup/install-test tests/golden/llama
 
 clean:
 	rm -rf build demo

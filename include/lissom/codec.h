@@ -87,8 +87,15 @@ class BlockCodec : public Codec {
   virtual void unpack(const std::byte* block, BlockGrid& grid, int8_t* codes) const = 0;
 
   virtual void decode_blocks(const std::byte* blocks, int64_t n_blocks, float* out) const = 0;
-  /// choose → round → pack for consecutive blocks; a codec may do it faster, with the same bytes on every target.
-  virtual void encode_blocks(const float* w, const float* importance, int64_t n_blocks, std::byte* out) const;
+
+  /// choose() for consecutive blocks: many at once are far cheaper than one at a time, and come out the same.
+  /// importance: the values of `importance_blocks` blocks, used again from the start when they run out (the blocks of
+  /// one row serve every row), or null for 1.
+  virtual void choose_blocks(const float* w, const float* importance, int64_t importance_blocks, int64_t n_blocks,
+                             BlockGrid* grids) const;
+  /// choose → round → pack for consecutive blocks; a codec may do it faster, with the same bytes, on every target.
+  virtual void encode_blocks(const float* w, const float* importance, int64_t importance_blocks, int64_t n_blocks,
+                             std::byte* out) const;
 
   [[nodiscard]] int64_t column_multiple() const override { return block_weights(); }
   [[nodiscard]] std::vector<Component> components(const Shape& shape) const override;

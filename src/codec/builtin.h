@@ -1,0 +1,27 @@
+#pragma once
+// The codecs that registry.cpp lists, one function each, defined in the codec's own folder.
+
+#include "lissom/codec.h"
+
+namespace lissom {
+
+[[nodiscard]] const BlockCodec& f32_codec();
+[[nodiscard]] const BlockCodec& f16_codec();
+[[nodiscard]] const BlockCodec& bf16_codec();
+[[nodiscard]] const BlockCodec& q8_0_codec();
+[[nodiscard]] const BlockCodec& q4_0_codec();
+[[nodiscard]] const BlockCodec& q4_1_codec();
+[[nodiscard]] const BlockCodec& q5_0_codec();
+[[nodiscard]] const BlockCodec& q5_1_codec();
+[[nodiscard]] const BlockCodec& q2_k_codec();
+[[nodiscard]] const BlockCodec& q3_k_codec();
+[[nodiscard]] const BlockCodec& q4_k_codec();
+[[nodiscard]] const BlockCodec& q5_k_codec();
+[[nodiscard]] const BlockCodec& q6_k_codec();
+[[nodiscard]] const BlockCodec& iq4_nl_codec();
+[[nodiscard]] const BlockCodec& iq4_xs_codec();
+[[nodiscard]] const BlockCodec& f8_e4m3_codec();
+[[nodiscard]] const BlockCodec& f8_e5m2_codec();
+[[nodiscard]] const BlockCodec& f64_codec();
+
+}  // namespace lissom

@@ -1,0 +1,108 @@
+#pragma once
+// What the scalar-grid codecs share: a block is one or more sub-blocks, and each weight of a sub-block reads
+// back as ŵ = scale · level(code) + offset. The types of GGUF differ in how scale and offset are stored, how
+// wide a code is and where the bits lie; the first two are data (GridSpec), the last is each codec's own
+// folder.
+
+#include <cstdint>
+#include <cstring>
+
+#include "lissom/codec.h"
+
+namespace lissom {
+
+/// A block's parameters as the file holds them, each in a member of its own: what BlockGrid::stored carries.
+struct GridParams {
+  uint16_t d = 0, m = 0;  ///< f16: scale, and offset or scale of the minima
+  int8_t scale[BlockGrid::kMaxSub] = {};
+  int8_t min[BlockGrid::kMaxSub] = {};
+};
+static_assert(sizeof(GridParams) <= sizeof(BlockGrid::stored));
+
+/// How GridParams become each sub-block's scale and offset.
+enum class GridKind {
+  scale,          ///< d, 0
+  scale_offset,   ///< d, m
+  sub_scale,      ///< d · scale[j], 0
+  sub_scale_min,  ///< d · scale[j], -(m · min[j])
+};
+
+struct GridSpec {
+  GridKind kind;
+  int block, sub;             ///< weights of a block and of a sub-block
+  int low, high;              ///< codes; for a linear grid the code is the level
+  int scale_low, scale_high;  ///< range of scale[j]
+  int min_high;               ///< min[j] lies in 0 … min_high
+  const int8_t* levels;       ///< level of each code 0 … 15, ascending; null where level(code) = code
+  int max_level;              ///< largest |level|
+
+  [[nodiscard]] constexpr int subs() const { return block / sub; }
+  [[nodiscard]] constexpr bool has_offset() const {
+    return kind == GridKind::scale_offset || kind == GridKind::sub_scale_min;
+  }
+};
+
+/// Sets scale[], offset[] and stored from the stored form.
+void expand_grid(const GridSpec& spec, const GridParams& params, BlockGrid& grid);
+
+[[nodiscard]] inline GridParams grid_params(const BlockGrid& grid) {
+  GridParams params;
+  std::memcpy(&params, grid.stored.data(), sizeof params);
+  return params;
+}
+
+/// Everything of a scalar-grid codec but the place of its bits.
+class GridCodec : public BlockCodec {
+ public:
+  explicit GridCodec(const GridSpec& spec) : spec_(spec) {}
+  [[nodiscard]] const GridSpec& spec() const { return spec_; }
+
+  [[nodiscard]] int block_weights() const override { return spec_.block; }
+  void choose(const float* w, const float* importance, BlockGrid& grid) const override;
+  void choose_blocks(const float* w, const float* importance, int64_t importance_blocks, int64_t n_blocks,
+                     BlockGrid* grids) const override;
+  void round(const BlockGrid& grid, int first, int count, const float* w, const float* importance,
+             int8_t* codes) const override;
+  void values(const BlockGrid& grid, int first, int count, const int8_t* codes, float* w) const override;
+
+ private:
+  void choose_simple(const float* w, const float* v, BlockGrid& grid) const;
+  GridSpec spec_;
+};
+
+/// Layout gives: Block, kSpec, kName, kInterval; get_params/set_params and get_codes/set_codes between a Block
+/// and its GridParams and codes.
+template <class Layout>
+class GridCodecOf final : public GridCodec {
+ public:
+  using Block = typename Layout::Block;
+  GridCodecOf() : GridCodec(Layout::kSpec) {}
+  [[nodiscard]] std::string_view name() const override { return Layout::kName; }
+  [[nodiscard]] ErrorInterval error_interval() const override { return Layout::kInterval; }
+  [[nodiscard]] int block_bytes() const override { return sizeof(Block); }
+
+  void pack(const BlockGrid& grid, const int8_t* codes, std::byte* out) const override {
+    Block block;
+    Layout::set_params(grid_params(grid), block);
+    Layout::set_codes(codes, block);
+    std::memcpy(out, &block, sizeof block);
+  }
+  void unpack(const std::byte* in, BlockGrid& grid, int8_t* codes) const override {
+    Block block;
+    std::memcpy(&block, in, sizeof block);
+    GridParams params;
+    Layout::get_params(block, params);
+    expand_grid(Layout::kSpec, params, grid);
+    Layout::get_codes(block, codes);
+  }
+  void decode_blocks(const std::byte* blocks, int64_t n_blocks, float* out) const override {
+    BlockGrid grid;
+    int8_t codes[Layout::kSpec.block];
+    for (int64_t b = 0; b < n_blocks; ++b) {
+      unpack(blocks + b * block_bytes(), grid, codes);
+      values(grid, 0, Layout::kSpec.block, codes, out + b * Layout::kSpec.block);
+    }
+  }
+};
+
+}  // namespace lissom

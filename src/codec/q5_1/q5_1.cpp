@@ -1,0 +1,57 @@
+#include "codec/q5_1/q5_1.h"
+
+#include "codec/builtin.h"
+#include "codec/grid.h"
+
+namespace lissom {
+namespace {
+
+struct Layout {
+  using Block = BlockQ5_1;
+  static constexpr std::string_view kName = "Q5_1";
+  static constexpr ErrorInterval kInterval = {0.02, 0.1};
+  static constexpr GridSpec kSpec = {.kind = GridKind::scale_offset,
+                                     .block = 32,
+                                     .sub = 32,
+                                     .low = 0,
+                                     .high = 31,
+                                     .scale_low = 0,
+                                     .scale_high = 0,
+                                     .min_high = 0,
+                                     .levels = nullptr,
+                                     .max_level = 31};
+
+  static void get_params(const Block& block, GridParams& params) {
+    params.d = block.d;
+    params.m = block.m;
+  }
+  static void set_params(const GridParams& params, Block& block) {
+    block.d = params.d;
+    block.m = params.m;
+  }
+  static void get_codes(const Block& block, int8_t* codes) {
+    for (int j = 0; j < 16; ++j) {
+      const int low_bit = (block.qh[j / 8] >> (j % 8)) & 1, high_bit = (block.qh[2 + j / 8] >> (j % 8)) & 1;
+      codes[j] = static_cast<int8_t>(((block.qs[j] & 15) | (low_bit << 4)));
+      codes[j + 16] = static_cast<int8_t>(((block.qs[j] >> 4) | (high_bit << 4)));
+    }
+  }
+  static void set_codes(const int8_t* codes, Block& block) {
+    uint32_t high = 0;
+    for (int j = 0; j < 16; ++j) {
+      const int a = codes[j], b = codes[j + 16];
+      block.qs[j] = static_cast<uint8_t>((a & 15) | ((b & 15) << 4));
+      high |= static_cast<uint32_t>(a >> 4) << j | static_cast<uint32_t>(b >> 4) << (j + 16);
+    }
+    for (int j = 0; j < 4; ++j) block.qh[j] = static_cast<uint8_t>(high >> (8 * j));
+  }
+};
+
+}  // namespace
+
+const BlockCodec& q5_1_codec() {
+  static const GridCodecOf<Layout> codec;
+  return codec;
+}
+
+}  // namespace lissom

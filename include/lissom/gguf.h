@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -28,11 +29,14 @@ struct GgufArray {
       items;
 };
 
-/// Key → value in file order. Getters convert between integer widths and say which key is absent or of a wrong type.
+/// Key → value in file order. Getters convert between integer widths and say which key is absent or of a wrong
+/// type.
 class GgufMetadata {
  public:
   void set(std::string key, GgufValue value);  ///< replaces, keeping the position
   void erase(std::string_view key);
+  /// set() for a key that is known to be new: reading a file of n keys takes n steps.
+  void append(std::string key, GgufValue value) { entries_.emplace_back(std::move(key), std::move(value)); }
   [[nodiscard]] const GgufValue* find(std::string_view key) const;
   [[nodiscard]] const std::vector<std::pair<std::string, GgufValue>>& entries() const { return entries_; }
 
@@ -64,25 +68,36 @@ class GgufMetadata {
 /// An open GGUF: metadata parsed, tensors mapped. Split files (…-00001-of-00003.gguf) open as one.
 class GgufFile : public TensorSource {
  public:
+  /// Of a split model, `path` is the first file; the keys split.* are then left out of metadata().
   [[nodiscard]] static Result<std::shared_ptr<GgufFile>> open(const std::filesystem::path& path);
+  /// A whole GGUF that lies in memory and outlives the result; `name` stands for the path in messages.
+  [[nodiscard]] static Result<std::shared_ptr<GgufFile>> open_memory(std::span<const std::byte> bytes,
+                                                                     const std::string& name);
   [[nodiscard]] virtual const GgufMetadata& metadata() const = 0;
+  [[nodiscard]] virtual const std::vector<std::filesystem::path>& files() const = 0;
 };
 
-/// Writes a GGUF as its tensors come, in the order announced, holding one tensor's chunk at a time. Writes to a
-/// temporary name beside `path`; finish() syncs and renames. Destroyed before finish(), it leaves nothing behind,
-/// unless keep_partial() was called: then a later writer with the same header can resume(n tensors done).
+/// Writes a GGUF as its tensors come, in the order announced, holding nothing but its header in memory. Writes
+/// to `path`.partial; finish() syncs and renames. Destroyed before finish(), it leaves nothing behind, unless
+/// Options::keep_partial is set: then a later writer of the same metadata and directory goes on after
+/// resume_tensors. The directory is checked before anything is written: names are unique, valid UTF-8 and
+/// shorter than 64 bytes, types are ggml's, rank ≤ 4, columns divide by the block, and `bytes` is what type and
+/// shape make it (0: filled in).
 class GgufWriter {
  public:
   struct Options {
-    uint32_t alignment = 32;
-    bool keep_partial = false;   ///< leave `path`.partial on destruction, for a resume
-    size_t resume_tensors = 0;   ///< the first n tensors of the directory are already in `path`.partial
+    uint32_t alignment = 32;    ///< a power of two ≥ 8; written as general.alignment unless it is 32
+    bool keep_partial = false;  ///< leave `path`.partial on destruction, for a resume
+    size_t resume_tensors = 0;  ///< the first n tensors of the directory are already in `path`.partial
   };
   [[nodiscard]] static Result<std::unique_ptr<GgufWriter>> create(const std::filesystem::path& path,
                                                                   const GgufMetadata& metadata,
                                                                   const std::vector<TensorInfo>& directory,
                                                                   const Options& options);
   virtual ~GgufWriter() = default;
+  /// How many tensors append() must not be given again: Options::resume_tensors, or 0 where `path`.partial was
+  /// absent, shorter than that, or had another header, and the file begins anew.
+  [[nodiscard]] virtual size_t resumed_tensors() const = 0;
   /// Appends to the current tensor; the next one begins when it has all its bytes.
   [[nodiscard]] virtual Result<void> append(std::span<const std::byte> data) = 0;
   /// Makes all that was appended durable (fdatasync), so that a journal may say so.

@@ -27,7 +27,9 @@ class Shape {
   [[nodiscard]] std::span<const int64_t> dims() const { return {dims_.data(), static_cast<size_t>(rank_)}; }
   [[nodiscard]] int64_t elements() const;  ///< product of all dimensions; 1 for a scalar
   [[nodiscard]] int64_t cols() const { return rank_ == 0 ? 1 : dims_[static_cast<size_t>(rank_ - 1)]; }
-  [[nodiscard]] int64_t rows() const { return cols() == 0 ? 0 : elements() / cols(); }  ///< all but the last dimension
+  [[nodiscard]] int64_t rows() const {
+    return cols() == 0 ? 0 : elements() / cols();
+  }                                       ///< all but the last dimension
   [[nodiscard]] std::string str() const;  ///< "[49152, 576]"
   bool operator==(const Shape& other) const;
 
@@ -36,8 +38,8 @@ class Shape {
   int rank_ = 0;
 };
 
-/// One entry of a file's directory. `type` is a codec's name ("F32", "BF16", "Q4_K", …) or, for tensors that hold no
-/// weights, a plain type ("I64", "I32", "U8", "BOOL").
+/// One entry of a file's directory. `type` is a codec's name ("F32", "BF16", "Q4_K", …) or, for tensors that
+/// hold no weights, a plain type ("I64", "I32", "U8", "BOOL").
 struct TensorInfo {
   std::string name;
   std::string type;
@@ -46,6 +48,7 @@ struct TensorInfo {
 };
 
 /// A tensor's bytes, borrowed from its source (usually an mmap) or owned by `keep` when they had to be made.
+/// Plain types are aligned to their element, so that F32 bytes may be read as floats.
 struct TensorView {
   TensorInfo info;
   std::span<const std::byte> data;
@@ -65,8 +68,8 @@ class TensorSource {
   /// For messages: the file or folder.
   [[nodiscard]] virtual std::string origin() const = 0;
 
-  /// Index of a name in tensors(), or -1.
-  [[nodiscard]] int64_t find(std::string_view name) const;
+  /// Index of a name in tensors(), or -1. Searches the list, unless an implementation has something faster.
+  [[nodiscard]] virtual int64_t find(std::string_view name) const;
 };
 
 }  // namespace lissom

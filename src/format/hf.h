@@ -15,12 +15,12 @@ struct ModelPath {
   ModelKind kind;
   std::filesystem::path path;  ///< the folder, or the (first) .gguf file
 };
-/// A folder, a .gguf, or `org/name` in the cache (HF_HUB_CACHE, $HF_HOME/hub, ~/.cache/huggingface/hub; the snapshot
-/// that refs/main names). A folder that holds a single GGUF resolves to it.
+/// A folder, a .gguf, or `org/name` in the cache (HF_HUB_CACHE, $HF_HOME/hub, ~/.cache/huggingface/hub; the
+/// snapshot that refs/main names). A folder that holds a single GGUF resolves to it.
 [[nodiscard]] Result<ModelPath> resolve_model(const std::string& model);
 
-/// The folder's weights: model.safetensors or its index. A folder with pytorch_model.bin alone is refused with the way
-/// out: pickles run code, so they are never opened.
+/// The folder's weights: model.safetensors or its index. A folder with pytorch_model.bin alone is refused with
+/// the way out: pickles run code, so they are never opened.
 [[nodiscard]] Result<std::shared_ptr<const TensorSource>> open_hf_weights(const std::filesystem::path& folder);
 
 }  // namespace lissom

@@ -1,6 +1,6 @@
 #pragma once
-// JSON from untrusted files: nlohmann-json behind limits on size and depth, with errors that name file and field.
-// Included by .cpp files only, since the library is slow to compile.
+// JSON from untrusted files: nlohmann-json behind limits on size and depth, with errors that name file and
+// field. Included by .cpp files only, since the library is slow to compile.
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -13,7 +13,7 @@ namespace lissom {
 
 using Json = nlohmann::json;
 
-/// Refuses nesting deeper than 64, duplicate keys, and trailing text.
+/// Refuses nesting deeper than 64, more than ten million values, duplicate keys, and trailing text.
 [[nodiscard]] Result<Json> parse_json(std::string_view text, const std::string& origin);
 [[nodiscard]] Result<Json> read_json(const std::filesystem::path& path, uint64_t limit = 64U << 20);
 

@@ -20,9 +20,9 @@ class ThreadPool {
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   [[nodiscard]] int size() const;
-  /// Calls body(begin, end, worker) for ranges that cover [0, n) once, each a multiple of `grain` long but the last;
-  /// returns when all are done. Ranges are handed out dynamically: a result must not depend on which worker had one.
-  /// body must not throw, nor call parallel_for of the same pool.
+  /// Calls body(begin, end, worker) for ranges that cover [0, n) once, each a multiple of `grain` long but the
+  /// last; returns when all are done. Ranges are handed out dynamically: a result must not depend on which
+  /// worker had one. body must not throw, nor call parallel_for of the same pool.
   void parallel_for(int64_t n, int64_t grain, const std::function<void(int64_t, int64_t, int)>& body);
 
  private:

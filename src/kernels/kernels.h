@@ -1,6 +1,7 @@
 #pragma once
 // The arithmetic of a forward pass, for the best instruction set of this machine. Knows codecs' block layouts,
 // nothing of models. All activations are F32, row-major; weights are rows × cols, one row per output feature.
+// No result depends on the number of threads. docs/kernels.md has the layouts and the reasons.
 
 #include <cstddef>
 #include <cstdint>
@@ -15,31 +16,54 @@
 
 namespace lissom::kernels {
 
-enum class Target { scalar, avx2, avx512 };  ///< avx512: F, BW, VL, DQ and VNNI; BF16 dot products where present
+enum class Target {
+  scalar,
+  avx2,
+  avx512
+};  ///< avx512: F, BW, VL, DQ and VNNI; BF16 dot products where present
 [[nodiscard]] std::string_view target_name(Target target);
 /// Best first; scalar is always last.
 [[nodiscard]] std::vector<Target> supported_targets();
-/// supported_targets().front(), unless the environment variable LISSOM_FORCE_TARGET names another; an error when it
-/// names one that this machine lacks. Read once.
+/// supported_targets().front(), unless the environment variable LISSOM_FORCE_TARGET names another; an error
+/// when it names one that this machine lacks. Read once.
 [[nodiscard]] Result<Target> active_target();
+/// The rule of active_target() for a given value of the variable; null: not set.
+[[nodiscard]] Result<Target> choose_target(const char* forced);
+
+/// fast: the codec's kernel, which may round activations (to int8 for integer codes, to bf16 for BF16 prompts).
+/// exact: weights decoded to F32, F32 products, sums in double: the yardstick for the fast kernels.
+enum class Precision { fast, exact };
+
+/// How a matrix wants its input; matmul prepares x once for each kind that its terms ask for.
+enum class Input { f32, int8, bf16 };
+
+struct PreparedInput;
 
 /// A weight matrix in the layout that the target's kernel reads: the codec's own bytes (borrowed, mapped), or
-/// repacked (owned; `source` may then be released). Codecs without a kernel run by decoding panels to F32.
+/// repacked (owned; `keep` is let go). Codecs without a kernel run by decoding panels to F32, as does
+/// Precision::exact.
 class PackedMatrix {
  public:
   virtual ~PackedMatrix() = default;
   /// bytes: rows × cols encoded by `codec`, valid as long as the result unless repacked().
-  /// `keep` is held while the bytes are borrowed.
-  [[nodiscard]] static Result<std::unique_ptr<PackedMatrix>> pack(Target target, const Codec& codec, int64_t rows,
-                                                                  int64_t cols, std::span<const std::byte> bytes,
-                                                                  std::shared_ptr<const void> keep,
-                                                                  ThreadPool& pool);
+  /// `keep` is held while the bytes are borrowed. Fails when the sizes do not fit each other.
+  [[nodiscard]] static Result<std::unique_ptr<PackedMatrix>> pack(
+      Target target, const Codec& codec, int64_t rows, int64_t cols, std::span<const std::byte> bytes,
+      std::shared_ptr<const void> keep, ThreadPool& pool, Precision precision = Precision::fast);
   [[nodiscard]] virtual int64_t rows() const = 0;
   [[nodiscard]] virtual int64_t cols() const = 0;
   [[nodiscard]] virtual bool repacked() const = 0;
   [[nodiscard]] virtual uint64_t bytes() const = 0;
-  /// Decodes one row to F32, from whatever layout it has: a token embedding.
+  /// Decodes one row to F32, from whatever layout it has, bit-equal to the codec's decode: a token embedding.
   virtual void row(int64_t index, float* out) const = 0;
+
+  // For matmul():
+  [[nodiscard]] virtual Input input(int64_t m) const = 0;
+  /// Panels of 16 rows, first … last-1, of the product for all of x; y is m × rows().
+  /// scratch: panel_scratch() floats of this worker.
+  virtual void run_panels(int64_t first, int64_t last, const PreparedInput& x, const float* bias, float* y,
+                          float* scratch) const = 0;
+  [[nodiscard]] virtual int64_t panel_scratch() const { return 0; }
 };
 
 /// One product of a group that reads the same input.
@@ -48,24 +72,26 @@ struct MatmulTerm {
   const float* bias;  ///< rows values, or null
   float* y;           ///< m × rows
 };
-/// y = x·Wᵀ + bias for every term; x is m × cols. Quantizes x once for the whole group where the kernels want int8.
-/// `scratch` is reused between calls and grows as needed.
+/// y = x·Wᵀ + bias for every term; x is m × cols, all terms have the same cols. Quantizes x once for the whole
+/// group where the kernels want int8. `scratch` is reused between calls and grows as needed.
 void matmul(Target target, ThreadPool& pool, std::span<const MatmulTerm> terms, const float* x, int64_t m,
             std::vector<std::byte>& scratch);
 
 void rms_norm(Target target, const float* x, const float* weight, float eps, int64_t n, float* y);
-void layer_norm(Target target, const float* x, const float* weight, const float* bias, float eps, int64_t n, float* y);
+void layer_norm(Target target, const float* x, const float* weight, const float* bias, float eps, int64_t n,
+                float* y);
 void add(Target target, const float* a, const float* b, int64_t n, float* y);
 void mul(Target target, const float* a, const float* b, int64_t n, float* y);
 void silu(Target target, const float* x, int64_t n, float* y);
-void gelu(Target target, const float* x, int64_t n, float* y);       ///< with erf
+void silu_mul(Target target, const float* gate, const float* up, int64_t n, float* y);  ///< silu(gate)·up
+void gelu(Target target, const float* x, int64_t n, float* y);                          ///< with erf
 void gelu_tanh(Target target, const float* x, int64_t n, float* y);
 /// Rotates `heads` heads of `head_dim` in place; cos and sin hold dim/2 values for this position.
-void rope(Target target, float* x, int64_t heads, int64_t head_dim, int64_t dim, bool interleaved, const float* cos,
-          const float* sin);
+void rope(Target target, float* x, int64_t heads, int64_t head_dim, int64_t dim, bool interleaved,
+          const float* cos, const float* sin);
 
 enum class CacheType { f32, f16, q8_0 };
-/// Bytes of one cached head vector.
+/// Bytes of one cached head vector. q8_0 pads head_dim to a multiple of 32.
 [[nodiscard]] int64_t cache_row_bytes(CacheType type, int64_t head_dim);
 void cache_store(Target target, CacheType type, const float* x, int64_t head_dim, std::byte* row);
 
@@ -75,15 +101,17 @@ struct AttentionArgs {
   float* out;      ///< laid out like q, with out_stride
   int64_t q_stride, out_stride;
   int64_t queries;
-  const int32_t* positions;       ///< of each query; key j is seen when j ≤ position (causal) and j > position - window
-  const std::byte *keys, *values; ///< [position][kv head] rows of cache_row_bytes
-  int64_t cached;                 ///< positions in the cache
+  const int32_t*
+      positions;  ///< of each query; key j is seen when j ≤ position (causal) and j > position - window
+  const std::byte *keys, *values;  ///< [position][kv head] rows of cache_row_bytes
+  int64_t cached;                  ///< positions in the cache
   int64_t heads, kv_heads, head_dim;
   float scale;
   bool causal;
   int64_t window;  ///< 0: all
   CacheType cache;
 };
+/// A query that sees no key gets zeros.
 void attention(Target target, ThreadPool& pool, const AttentionArgs& args, std::vector<std::byte>& scratch);
 
 }  // namespace lissom::kernels

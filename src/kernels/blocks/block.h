@@ -1,0 +1,63 @@
+#pragma once
+// What a kernel must know of a codec's block: how to take it apart. Everything else about integer codes (panel
+// layout, unpacking, dot products, on every target) follows from the few constants of a description; see
+// blocks/q4_0.h for the smallest one. A description has
+//   name, kWeights, kBytes       the codec's name; weights and bytes of its block
+//   kBits                        bits of a code: 2, 3, 4, 5, 6 or 8
+//   kZeroShift                   ŵ = scale·(code - 2^kZeroShift) + offset; -1: no zero point
+//   kSub                         weights that share a scale: 16 or 32
+//   kOffset                      blocks have offsets
+//   kSuper                       scale = d·sub_scale, offset = -(m·sub_min); else scale = d, offset = m
+//   kTable                       null, or 16 values + 128 that 4-bit codes stand for (then kZeroShift is 7)
+//   unpack(block, out)
+
+#include <cstdint>
+#include <cstring>
+
+namespace lissom::kernels {
+
+struct UnpackedBlock {
+  uint8_t codes[256];
+  uint16_t d, m;  ///< f16 bits
+  int8_t sub_scale[16];
+  uint8_t sub_min[16];
+};
+
+template <class... T>
+struct FormatList {
+  static constexpr int kSize = sizeof...(T);
+};
+
+namespace blocks {
+inline uint16_t half_at(const uint8_t* p) {
+  uint16_t h;
+  std::memcpy(&h, p, 2);
+  return h;
+}
+/// 16 bytes hold 32 4-bit codes: the low halves are the first 16 weights, the high halves the last 16.
+inline void nibbles(const uint8_t* qs, uint8_t* codes) {
+  for (int i = 0; i < 16; ++i) {
+    codes[i] = qs[i] & 15;
+    codes[i + 16] = qs[i] >> 4;
+  }
+}
+/// Adds bit i of a 32-bit mask to code i, at the given position.
+inline void add_bits(const uint8_t* mask, int position, uint8_t* codes) {
+  uint32_t bits;
+  std::memcpy(&bits, mask, 4);
+  for (int i = 0; i < 32; ++i) codes[i] = static_cast<uint8_t>(codes[i] | ((bits >> i & 1U) << position));
+}
+/// Eight 6-bit scales and eight 6-bit minima in 12 bytes, as Q4_K and Q5_K hold them.
+inline void scales_and_minima(const uint8_t* s, UnpackedBlock& out) {
+  for (int i = 0; i < 4; ++i) {
+    out.sub_scale[i] = static_cast<int8_t>(s[i] & 63);
+    out.sub_min[i] = s[i + 4] & 63;
+    out.sub_scale[i + 4] = static_cast<int8_t>((s[i + 8] & 15) | (s[i] >> 6 << 4));
+    out.sub_min[i + 4] = static_cast<uint8_t>((s[i + 8] >> 4) | (s[i + 4] >> 6 << 4));
+  }
+}
+/// The values of IQ4_NL and IQ4_XS, plus 128.
+inline constexpr uint8_t kIq4Values[16] = {1,   24,  45,  63,  79,  93,  106, 118,
+                                           129, 141, 153, 166, 181, 197, 217, 241};
+}  // namespace blocks
+}  // namespace lissom::kernels

@@ -1,0 +1,250 @@
+// Integer codes against int8 activations: see docs/kernels.md. Included between simd/<target>.h and simd/end.h.
+
+/// The four codes of each of 16 rows for columns 4·Step … 4·Step+3 of a group.
+template <class Format, int Step>
+inline B codes_of(const uint8_t* group) {
+  constexpr int kBits = Format::kBits;
+  if constexpr (kBits == 8) return loadb(group + Step * 64);
+  B low;
+  if constexpr (kBits >= 4) low = bits<Step % 2 * 4, 4, 0>(loadb(group + Step / 2 * 64));
+  if constexpr (kBits < 4) low = bits<Step % 4 * 2, 2, 0>(loadb(group + Step / 4 * 64));
+  if constexpr (kBits == 3) low = orb(low, bits<Step, 1, 2>(loadb(group + 128)));
+  if constexpr (kBits == 5) low = orb(low, bits<Step, 1, 4>(loadb(group + 256)));
+  if constexpr (kBits == 6) low = orb(low, bits<Step % 4 * 2, 2, 4>(loadb(group + 256 + Step / 4 * 64)));
+  return low;
+}
+
+template <class Format>
+constexpr bool kFullByte = Format::kBits == 8 || Format::kTable != nullptr;
+
+template <class Format, int T, int N, int Step>
+inline void dot_step(const uint8_t* group, const Table& table, const int8_t* a, I (&acc)[N]) {
+  B u = codes_of<Format, Step>(group);
+  if constexpr (Format::kTable != nullptr) u = lookup(table, u);
+  for (int t = 0; t < N; ++t) acc[t] = dot<kFullByte<Format>>(acc[t], u, a + (Step * T + t) * 4);
+}
+
+template <class Format, int N>
+inline void start(const int32_t* minus, I (&acc)[N]) {
+  constexpr bool kPlain = Format::kZeroShift < 0 || (kSignedWide && kFullByte<Format>);
+  for (int t = 0; t < N; ++t) {
+    if constexpr (kPlain)
+      acc[t] = seti(0);
+    else
+      acc[t] = shl<Format::kZeroShift>(seti(minus[t]));
+  }
+}
+
+/// Scale of sub-block `sub` of a group; for plain formats p is the group's parameters, else its super-block's.
+template <class Format>
+struct Params {
+  F d, m;
+  const uint8_t* sub_params;
+  inline void open(const uint8_t* p) {
+    d = load_half(reinterpret_cast<const uint16_t*>(p));
+    if constexpr (Format::kOffset) m = load_half(reinterpret_cast<const uint16_t*>(p + 32));
+    sub_params = p + 32 * PanelLayout<Format>::kFields;
+  }
+  inline const uint8_t* sub_at(int64_t group, int sub) const {
+    return sub_params + (group * PanelLayout<Format>::kSubs + sub) * 16 * PanelLayout<Format>::kFields;
+  }
+  inline F scale(int64_t group, int sub) const {
+    if constexpr (Format::kSuper)
+      return mul(d, load_s8(reinterpret_cast<const int8_t*>(sub_at(group, sub))));
+    else
+      return d;
+  }
+  /// The offset; its negative for super-blocks of 16 (see group_of_16).
+  inline F offset(int64_t group, int sub) const {
+    if constexpr (Format::kSuper)
+      return mul(m, load_u8(sub_at(group, sub) + 16));
+    else
+      return m;
+  }
+};
+
+/// One group of 32 columns with one scale: out += (Σ codes·a)·scale·a_scale + offset·a_sum.
+template <class Format, int T, int N>
+inline void group_of_32(const uint8_t* codes, const Params<Format>& params, int64_t g, const Table& table,
+                        const uint8_t* act, F (&out)[N]) {
+  const auto* a = reinterpret_cast<const int8_t*>(act);
+  const auto* scale = reinterpret_cast<const float*>(act + 32 * T);
+  const auto* minus = reinterpret_cast<const int32_t*>(act + 40 * T);
+  I acc[N];
+  start<Format, N>(minus, acc);
+  dot_step<Format, T, N, 0>(codes, table, a, acc);
+  dot_step<Format, T, N, 1>(codes, table, a, acc);
+  dot_step<Format, T, N, 2>(codes, table, a, acc);
+  dot_step<Format, T, N, 3>(codes, table, a, acc);
+  dot_step<Format, T, N, 4>(codes, table, a, acc);
+  dot_step<Format, T, N, 5>(codes, table, a, acc);
+  dot_step<Format, T, N, 6>(codes, table, a, acc);
+  dot_step<Format, T, N, 7>(codes, table, a, acc);
+  const F s = params.scale(g, 0);
+  for (int t = 0; t < N; ++t) out[t] = fma(to_float(acc[t]), mul(s, set(scale[t])), out[t]);
+  if constexpr (Format::kOffset) {
+    const F o = params.offset(g, 0);
+    for (int t = 0; t < N; ++t) {
+      const F sum = set(scale[T + t]);
+      out[t] = fma(Format::kSuper ? neg(o) : o, sum, out[t]);
+    }
+  }
+}
+
+/// One group of two sub-blocks of 16 columns. `minus` sums are negative already, so offsets enter with their
+/// own sign turned: out += a_scale·(s₀·dot₀ + s₁·dot₁ + m₀·minus₀ + m₁·minus₁).
+template <class Format, int T, int N>
+inline void group_of_16(const uint8_t* codes, const Params<Format>& params, int64_t g, const Table& table,
+                        const uint8_t* act, F (&out)[N]) {
+  const auto* a = reinterpret_cast<const int8_t*>(act);
+  const auto* scale = reinterpret_cast<const float*>(act + 32 * T);
+  const auto* minus = reinterpret_cast<const int32_t*>(act + 44 * T);
+  I acc[N];
+  F both[N];
+  start<Format, N>(minus, acc);
+  dot_step<Format, T, N, 0>(codes, table, a, acc);
+  dot_step<Format, T, N, 1>(codes, table, a, acc);
+  dot_step<Format, T, N, 2>(codes, table, a, acc);
+  dot_step<Format, T, N, 3>(codes, table, a, acc);
+  const F s0 = params.scale(g, 0);
+  for (int t = 0; t < N; ++t) both[t] = mul(to_float(acc[t]), s0);
+  start<Format, N>(minus + T, acc);
+  dot_step<Format, T, N, 4>(codes, table, a, acc);
+  dot_step<Format, T, N, 5>(codes, table, a, acc);
+  dot_step<Format, T, N, 6>(codes, table, a, acc);
+  dot_step<Format, T, N, 7>(codes, table, a, acc);
+  const F s1 = params.scale(g, 1);
+  for (int t = 0; t < N; ++t) both[t] = fma(to_float(acc[t]), s1, both[t]);
+  if constexpr (Format::kOffset) {
+    const F m0 = params.offset(g, 0), m1 = params.offset(g, 1);
+    for (int t = 0; t < N; ++t) {
+      both[t] = fma(to_float(seti(minus[t])), m0, both[t]);
+      both[t] = fma(to_float(seti(minus[T + t])), m1, both[t]);
+    }
+  }
+  for (int t = 0; t < N; ++t) out[t] = fma(both[t], set(scale[t]), out[t]);
+}
+
+/// N of the T tokens of a tile; act and y point at the first of them.
+template <class Format, int T, int N>
+void int8_tile(const uint8_t* codes, const uint8_t* p, int64_t groups, const uint8_t* act, F (&out)[N]) {
+  using Layout = PanelLayout<Format>;
+  Table table{};
+  if constexpr (Format::kTable != nullptr) table = load_table(Format::kTable);
+  for (int t = 0; t < N; ++t) out[t] = set(0.0F);
+  for (int64_t g = 0; g < groups; g += Layout::kParamGroups, p += Layout::kParamBytes) {
+    Params<Format> params;
+    params.open(p);
+    for (int64_t i = 0; i < Layout::kParamGroups; ++i) {
+      if constexpr (Format::kSub == 32)
+        group_of_32<Format, T, N>(codes, params, i, table, act, out);
+      else
+        group_of_16<Format, T, N>(codes, params, i, table, act, out);
+      codes += Layout::kCodeBytes;
+      act += T * kInt8GroupBytes;
+    }
+  }
+}
+
+/// The tokens of one tile share a group's arrays, so that the second half of them starts N entries into each.
+template <class Format, int T>
+void int8_tile_all(const uint8_t* panel, int64_t groups, const uint8_t* act, F (&out)[T]) {
+  const uint8_t* params = panel + groups * PanelLayout<Format>::kCodeBytes;
+  int8_tile<Format, T, T>(panel, params, groups, act, out);
+}
+
+template <int T>
+inline void store_tile(const F (&out)[T], int64_t count, int64_t rows, const float* bias, float* y,
+                       int64_t stride) {
+  const F b = bias == nullptr ? set(0.0F) : load_n(bias, rows);
+  for (int64_t t = 0; t < count; ++t) {
+    if (rows == kPanelRows)
+      store(y + t * stride, add(out[t], b));
+    else
+      store_n(y + t * stride, add(out[t], b), rows);
+  }
+}
+
+template <class Format, int T>
+void int8_run_tile(const uint8_t* panel, int64_t groups, const uint8_t* act, int64_t count, int64_t rows,
+                   const float* bias, float* y, int64_t stride) {
+  F out[T];
+  int8_tile_all<Format, T>(panel, groups, act, out);
+  store_tile<T>(out, count, rows, bias, y, stride);
+}
+
+template <class Format>
+void int8_run(const uint8_t* panel, const PreparedInput& x, int64_t first, int64_t last, int64_t rows,
+              const float* bias, float* y, int64_t stride) {
+  const int64_t groups = x.cols / 32;
+  for (int64_t i = first; i < last; ++i) {
+    const int64_t count = x.m - i * kTile < kTile ? x.m - i * kTile : kTile;
+    const uint8_t* act = x.int8 + i * kTile * groups * kInt8GroupBytes;
+    float* out = y + i * kTile * stride;
+    switch (padded_tile(count)) {
+      case 1:
+        int8_run_tile<Format, 1>(panel, groups, act, count, rows, bias, out, stride);
+        break;
+      case 2:
+        int8_run_tile<Format, 2>(panel, groups, act, count, rows, bias, out, stride);
+        break;
+      case 4:
+        if constexpr (kTile >= 4) int8_run_tile<Format, 4>(panel, groups, act, count, rows, bias, out, stride);
+        break;
+      case 8:
+        if constexpr (kTile >= 8) int8_run_tile<Format, 8>(panel, groups, act, count, rows, bias, out, stride);
+        break;
+      default:
+        if constexpr (kTile >= 12)
+          int8_run_tile<Format, 12>(panel, groups, act, count, rows, bias, out, stride);
+    }
+  }
+}
+
+/// One group of 32 values of token t. A NaN or an infinity makes the scale NaN, so that it reaches the result.
+inline void quantize_group(const float* x, int t, int T, uint8_t* group) {
+  const F lo = load(x), hi = load(x + 16);
+  const float largest = reduce_max(max(abs(lo), abs(hi)));
+  const F zero = set(0.0F);
+  const float poison = reduce_add(add(mul(lo, zero), mul(hi, zero)));
+  // Below 2^-118 the reciprocal would overflow; such values are no different from zero to any weight.
+  const bool tiny = largest < 3e-36F;
+  const F inverse = set(tiny ? 0.0F : 127.0F / largest);
+  const float scale = (tiny ? 0.0F : largest / 127.0F) + poison;
+  int8_t codes[32];
+  store_s8(codes, mul(lo, inverse));
+  store_s8(codes + 16, mul(hi, inverse));
+  int32_t sums[2] = {0, 0};
+  for (int i = 0; i < 32; ++i) sums[i / 16] += codes[i];
+  for (int s = 0; s < 8; ++s) std::memcpy(group + (s * T + t) * 4, codes + s * 4, 4);
+  const float sum = scale * static_cast<float>(sums[0] + sums[1]);
+  const int32_t minus[3] = {-(sums[0] + sums[1]), -sums[0], -sums[1]};
+  std::memcpy(group + 32 * T + 4 * t, &scale, 4);
+  std::memcpy(group + 36 * T + 4 * t, &sum, 4);
+  for (int i = 0; i < 3; ++i) std::memcpy(group + (40 + 4 * i) * T + 4 * t, &minus[i], 4);
+}
+
+void prepare_int8(const float* x, int64_t cols, int64_t count, uint8_t* out) {
+  const int T = padded_tile(count);
+  for (int64_t g = 0; g < cols / 32; ++g) {
+    uint8_t* group = out + g * T * kInt8GroupBytes;
+    if (count < T) std::memset(group, 0, static_cast<size_t>(T * kInt8GroupBytes));
+    for (int t = 0; t < count; ++t) quantize_group(x + t * cols + g * 32, t, T, group);
+  }
+}
+
+template <class... Formats>
+void fill_formats(KernelTable& table, FormatList<Formats...>) {
+  int i = 0;
+  ((table.int8[i++] = int8_run<Formats>), ...);
+}
+
+}  // namespace
+
+void fill_int8(KernelTable& table) {
+  table.tile = kTile;
+  table.prepare_int8 = prepare_int8;
+  fill_formats(table, BlockFormats{});
+}
+
+namespace {

@@ -1,0 +1,89 @@
+#include <algorithm>
+#include <bit>
+#include <cassert>
+
+#include "kernels/pack.h"
+#include "kernels/table.h"
+
+namespace lissom::kernels {
+
+namespace {
+
+constexpr int64_t kAlign = 64;
+constexpr int64_t aligned(int64_t bytes) {
+  return (bytes + kAlign - 1) / kAlign * kAlign;
+}
+
+/// [tile][column][T] of tokens first … first+count-1.
+void prepare_f32(const float* x, int64_t cols, int64_t count, float* out) {
+  const int64_t T = padded_tile(count);
+  if (T == 1) {
+    std::copy(x, x + cols, out);
+    return;
+  }
+  if (count < T) std::fill(out, out + T * cols, 0.0F);
+  for (int64_t t = 0; t < count; ++t) {
+    for (int64_t k = 0; k < cols; ++k) out[k * T + t] = x[t * cols + k];
+  }
+}
+
+}  // namespace
+
+void matmul(Target target, ThreadPool& pool, std::span<const MatmulTerm> terms, const float* x, int64_t m,
+            std::vector<std::byte>& scratch) {
+  if (m <= 0 || terms.empty()) return;
+  const KernelTable& table = kernel_table(target);
+  const int64_t cols = terms[0].weights->cols();
+  const int64_t tile = table.tile, tiles = (m + tile - 1) / tile;
+  const int64_t tokens = (tiles - 1) * tile + padded_tile(m - (tiles - 1) * tile);
+  bool want_int8 = false, want_f32 = false;
+  int64_t worker_floats = 0, panels = 0;
+  for (const MatmulTerm& t : terms) {
+    assert(t.weights->cols() == cols);
+    want_int8 |= t.weights->input(m) == Input::int8;
+    want_f32 |= t.weights->input(m) == Input::f32;
+    worker_floats = std::max(worker_floats, t.weights->panel_scratch());
+    panels += (t.weights->rows() + kPanelRows - 1) / kPanelRows;
+  }
+
+  const int64_t int8_bytes = want_int8 ? aligned(tokens * (cols / 32) * kInt8GroupBytes) : 0;
+  const int64_t f32_bytes = want_f32 ? aligned(tokens * cols * 4) : 0;
+  const int64_t worker_bytes = aligned(worker_floats * 4);
+  const int64_t need = kAlign + int8_bytes + f32_bytes + worker_bytes * pool.size();
+  if (static_cast<int64_t>(scratch.size()) < need) scratch.resize(static_cast<size_t>(need));
+  auto* base = scratch.data() +
+               (kAlign - static_cast<int64_t>(std::bit_cast<uintptr_t>(scratch.data()) % kAlign)) % kAlign;
+  auto* int8 = reinterpret_cast<uint8_t*>(base);
+  auto* f32 = reinterpret_cast<float*>(base + int8_bytes);
+  std::byte* workers = base + int8_bytes + f32_bytes;
+
+  pool.parallel_for(tiles, 4, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t first = i * tile, count = std::min(tile, m - first);
+      if (want_int8)
+        table.prepare_int8(x + first * cols, cols, count, int8 + first * (cols / 32) * kInt8GroupBytes);
+      if (want_f32) prepare_f32(x + first * cols, cols, count, f32 + first * cols);
+    }
+  });
+
+  PreparedInput in;
+  in.m = m;
+  in.cols = cols;
+  in.tile = tile;
+  in.x = x;
+  in.int8 = int8;
+  in.f32 = f32;
+  const int64_t grain = std::max<int64_t>(1, panels / (pool.size() * 8));
+  pool.parallel_for(panels, grain, [&](int64_t begin, int64_t end, int worker) {
+    auto* own = reinterpret_cast<float*>(workers + worker_bytes * worker);
+    int64_t offset = 0;  // panels of the terms before
+    for (const MatmulTerm& t : terms) {
+      const int64_t own_panels = (t.weights->rows() + kPanelRows - 1) / kPanelRows;
+      const int64_t b = std::max(begin - offset, int64_t{0}), e = std::min(end - offset, own_panels);
+      if (b < e) t.weights->run_panels(b, e, in, t.bias, t.y, own);
+      offset += own_panels;
+    }
+  });
+}
+
+}  // namespace lissom::kernels

@@ -1,0 +1,121 @@
+#include "kernels/pack.h"
+
+#include <array>
+#include <cstring>
+
+#include "base/half.h"
+
+namespace lissom::kernels {
+
+namespace {
+
+uint32_t word_at(const uint8_t* p) {
+  uint32_t w;
+  std::memcpy(&w, p, 4);
+  return w;
+}
+void or_word(uint8_t* p, uint32_t w) {
+  w |= word_at(p);
+  std::memcpy(p, &w, 4);
+}
+
+/// Four codes of one row, a byte each, into planes of the group: bits 0-3 (or 0-1, or all 8), then what is
+/// above.
+template <int Bits>
+void put_codes(uint8_t* group, int step, int64_t lane, uint32_t codes) {
+  uint8_t* at = group + 4 * lane;
+  if constexpr (Bits == 8) or_word(at + step * 64, codes);
+  if constexpr (Bits >= 4 && Bits < 8) or_word(at + step / 2 * 64, (codes & 0x0f0f0f0fU) << (step % 2 * 4));
+  if constexpr (Bits < 4) or_word(at + step / 4 * 64, (codes & 0x03030303U) << (step % 4 * 2));
+  if constexpr (Bits == 3) or_word(at + 128, (codes >> 2 & 0x01010101U) << step);
+  if constexpr (Bits == 5) or_word(at + 256, (codes >> 4 & 0x01010101U) << step);
+  if constexpr (Bits == 6) or_word(at + 256 + step / 4 * 64, (codes >> 4 & 0x03030303U) << (step % 4 * 2));
+}
+template <int Bits>
+uint32_t get_codes(const uint8_t* group, int step, int64_t lane) {
+  const uint8_t* at = group + 4 * lane;
+  uint32_t codes = 0;
+  if constexpr (Bits == 8) codes = word_at(at + step * 64);
+  if constexpr (Bits >= 4 && Bits < 8) codes = word_at(at + step / 2 * 64) >> (step % 2 * 4) & 0x0f0f0f0fU;
+  if constexpr (Bits < 4) codes = word_at(at + step / 4 * 64) >> (step % 4 * 2) & 0x03030303U;
+  if constexpr (Bits == 3) codes |= (word_at(at + 128) >> step & 0x01010101U) << 2;
+  if constexpr (Bits == 5) codes |= (word_at(at + 256) >> step & 0x01010101U) << 4;
+  if constexpr (Bits == 6) codes |= (word_at(at + 256 + step / 4 * 64) >> (step % 4 * 2) & 0x03030303U) << 4;
+  return codes;
+}
+
+template <class Format>
+void pack_panel(const std::byte* rows, int64_t row_bytes, int64_t n_rows, int64_t cols, uint8_t* panel) {
+  using Layout = PanelLayout<Format>;
+  constexpr int kGroups = Format::kWeights / 32;
+  static_assert(kGroups == Layout::kParamGroups);
+  uint8_t* all_params = panel + cols / 32 * Layout::kCodeBytes;
+  for (int64_t lane = 0; lane < n_rows; ++lane) {
+    const auto* src = reinterpret_cast<const uint8_t*>(rows + lane * row_bytes);
+    uint8_t* codes = panel;
+    uint8_t* params = all_params;
+    for (int64_t b = 0; b < cols / Format::kWeights;
+         ++b, src += Format::kBytes, params += Layout::kParamBytes) {
+      UnpackedBlock block;
+      Format::unpack(src, block);
+      std::memcpy(params + 2 * lane, &block.d, 2);
+      if constexpr (Format::kOffset) std::memcpy(params + 32 + 2 * lane, &block.m, 2);
+      if constexpr (Format::kSuper) {
+        uint8_t* subs = params + 32 * Layout::kFields + lane;
+        for (int s = 0; s < 8 * Layout::kSubs; ++s, subs += 16 * Layout::kFields) {
+          *subs = static_cast<uint8_t>(block.sub_scale[s]);
+          if constexpr (Format::kOffset) subs[16] = block.sub_min[s];
+        }
+      }
+      for (int g = 0; g < kGroups; ++g, codes += Layout::kCodeBytes) {
+        for (int step = 0; step < 8; ++step) {
+          put_codes<Format::kBits>(codes, step, lane, word_at(block.codes + 32 * g + 4 * step));
+        }
+      }
+    }
+  }
+}
+
+template <class Format>
+void unpack_row(const uint8_t* panel, int64_t lane, int64_t cols, float* out) {
+  using Layout = PanelLayout<Format>;
+  const uint8_t* params = panel + cols / 32 * Layout::kCodeBytes;
+  constexpr int kZero = Format::kZeroShift < 0 ? 0 : 1 << Format::kZeroShift;
+  for (int64_t g = 0; g < cols / 32; ++g, panel += Layout::kCodeBytes) {
+    const uint8_t* p = params + g / Layout::kParamGroups * Layout::kParamBytes;
+    const float d = half_to_float(blocks::half_at(p + 2 * lane));
+    float m = 0.0F;
+    if constexpr (Format::kOffset) m = half_to_float(blocks::half_at(p + 32 + 2 * lane));
+    for (int step = 0; step < 8; ++step) {
+      float scale = d, offset = m;
+      if constexpr (Format::kSuper) {
+        const int64_t sub = g % 8 * Layout::kSubs + step * 4 / Format::kSub;
+        const uint8_t* s = p + 32 * Layout::kFields + sub * 16 * Layout::kFields + lane;
+        scale = d * static_cast<float>(static_cast<int8_t>(*s));
+        if constexpr (Format::kOffset) offset = -(m * static_cast<float>(s[16]));
+      }
+      const uint32_t codes = get_codes<Format::kBits>(panel, step, lane);
+      for (int c = 0; c < 4; ++c) {
+        int code = static_cast<int>(codes >> (8 * c) & 255U);
+        if constexpr (Format::kTable != nullptr) code = Format::kTable[code];
+        const float v = scale * static_cast<float>(code - kZero);
+        *out++ = Format::kOffset ? v + offset : v;
+      }
+    }
+  }
+}
+
+template <class... Formats>
+constexpr std::array<BlockPacker, sizeof...(Formats)> make_packers(FormatList<Formats...>) {
+  return {BlockPacker{Formats::kName, Formats::kWeights, Formats::kBytes, &PanelLayout<Formats>::bytes,
+                      &pack_panel<Formats>, &unpack_row<Formats>}...};
+}
+
+}  // namespace
+
+std::span<const BlockPacker> block_packers() {
+  static constexpr auto kPackers = make_packers(BlockFormats{});
+  return kPackers;
+}
+
+}  // namespace lissom::kernels

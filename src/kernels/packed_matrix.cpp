@@ -1,0 +1,280 @@
+#include <algorithm>
+#include <cassert>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <new>
+#include <string>
+
+#include "base/half.h"
+#include "kernels/pack.h"
+#include "kernels/table.h"
+
+namespace lissom::kernels {
+
+namespace {
+
+int64_t panels_of(int64_t rows) {
+  return (rows + kPanelRows - 1) / kPanelRows;
+}
+
+/// Zeroed memory at a multiple of 64 bytes.
+class Buffer {
+ public:
+  static Result<Buffer> make(uint64_t bytes) {
+    auto* p = static_cast<uint8_t*>(std::aligned_alloc(64, (bytes + 63) / 64 * 64));
+    if (p == nullptr) return io_error("out of memory: " + std::to_string(bytes) + " bytes of weights");
+    Buffer b;
+    b.data_.reset(p);
+    b.size_ = bytes;
+    return b;
+  }
+  [[nodiscard]] uint8_t* data() const { return data_.get(); }
+  [[nodiscard]] uint64_t size() const { return size_; }
+
+ private:
+  struct Free {
+    void operator()(uint8_t* p) const { std::free(p); }
+  };
+  std::unique_ptr<uint8_t[], Free> data_;
+  uint64_t size_ = 0;
+};
+
+class MatrixBase : public PackedMatrix {
+ public:
+  MatrixBase(const KernelTable& table, int64_t rows, int64_t cols) : table_(table), rows_(rows), cols_(cols) {}
+  [[nodiscard]] int64_t rows() const override { return rows_; }
+  [[nodiscard]] int64_t cols() const override { return cols_; }
+
+ protected:
+  /// Calls f(panel, first tile, last tile, rows of the panel) so that a stretch of tokens stays in the L2 cache
+  /// while several panels pass over it.
+  template <class Function>
+  void blocked(int64_t first, int64_t last, const PreparedInput& x, int64_t token_bytes, Function f) const {
+    const int64_t tiles = (x.m + x.tile - 1) / x.tile;
+    const int64_t step =
+        std::clamp<int64_t>((512 << 10) / std::max<int64_t>(token_bytes * x.tile, 1), 1, tiles);
+    for (int64_t t = 0; t < tiles; t += step) {
+      for (int64_t p = first; p < last; ++p) {
+        f(p, t, std::min(tiles, t + step), std::min(kPanelRows, rows_ - p * kPanelRows));
+      }
+    }
+  }
+
+  const KernelTable& table_;
+  int64_t rows_, cols_;
+};
+
+/// Integer codes in panels of our own.
+class BlockMatrix final : public MatrixBase {
+ public:
+  BlockMatrix(const KernelTable& table, int64_t rows, int64_t cols, size_t format, Buffer data)
+      : MatrixBase(table, rows, cols),
+        packer_(block_packers()[format]),
+        run_(table.int8[format]),
+        panel_bytes_(packer_.panel_bytes(cols)),
+        data_(std::move(data)) {}
+  [[nodiscard]] bool repacked() const override { return true; }
+  [[nodiscard]] uint64_t bytes() const override { return data_.size(); }
+  void row(int64_t index, float* out) const override {
+    packer_.unpack_row(panel(index / kPanelRows), index % kPanelRows, cols_, out);
+  }
+  [[nodiscard]] Input input(int64_t) const override { return Input::int8; }
+  void run_panels(int64_t first, int64_t last, const PreparedInput& x, const float* bias, float* y,
+                  float*) const override {
+    blocked(first, last, x, cols_ / 32 * kInt8GroupBytes, [&](int64_t p, int64_t t0, int64_t t1, int64_t n) {
+      run_(panel(p), x, t0, t1, n, bias == nullptr ? nullptr : bias + p * kPanelRows, y + p * kPanelRows,
+           rows_);
+    });
+  }
+
+ private:
+  [[nodiscard]] const uint8_t* panel(int64_t p) const { return data_.data() + p * panel_bytes_; }
+  const BlockPacker& packer_;
+  RunPanel run_;
+  int64_t panel_bytes_;
+  Buffer data_;
+};
+
+// ---------------------------------------------------------------- plain floats
+
+struct FloatFormat {
+  const char* codec;
+  int64_t element_bytes;
+  int64_t columns_together;  ///< consecutive columns of a row that lie side by side in a panel
+  RunPanel KernelTable::*run;
+  float (*decode)(const uint8_t* element);
+};
+
+float decode_f32(const uint8_t* p) {
+  float f;
+  std::memcpy(&f, p, 4);
+  return f;
+}
+float decode_f16(const uint8_t* p) {
+  return half_to_float(blocks::half_at(p));
+}
+float decode_bf16(const uint8_t* p) {
+  return bf16_to_float(blocks::half_at(p));
+}
+
+constexpr FloatFormat kFloatFormats[] = {
+    {"F32", 4, 1, &KernelTable::f32, decode_f32},
+    {"F16", 2, 1, &KernelTable::f16, decode_f16},
+    {"BF16", 2, 2, &KernelTable::bf16, decode_bf16},
+};
+
+class FloatMatrix final : public MatrixBase {
+ public:
+  FloatMatrix(const KernelTable& table, int64_t rows, int64_t cols, const FloatFormat& format, Buffer data)
+      : MatrixBase(table, rows, cols), format_(format), data_(std::move(data)) {}
+  static int64_t panel_bytes(const FloatFormat& f, int64_t cols) {
+    return (cols + f.columns_together - 1) / f.columns_together * f.columns_together * f.element_bytes *
+           kPanelRows;
+  }
+  static void pack_panel(const FloatFormat& f, const std::byte* src, int64_t n_rows, int64_t cols,
+                         uint8_t* panel) {
+    const int64_t e = f.element_bytes, c = f.columns_together;
+    for (int64_t lane = 0; lane < n_rows; ++lane) {
+      for (int64_t k = 0; k < cols; ++k) {
+        std::memcpy(panel + (k / c * kPanelRows * c + lane * c + k % c) * e, src + (lane * cols + k) * e,
+                    static_cast<size_t>(e));
+      }
+    }
+  }
+  [[nodiscard]] bool repacked() const override { return true; }
+  [[nodiscard]] uint64_t bytes() const override { return data_.size(); }
+  void row(int64_t index, float* out) const override {
+    const int64_t lane = index % kPanelRows, e = format_.element_bytes, c = format_.columns_together;
+    const uint8_t* p = panel(index / kPanelRows);
+    for (int64_t k = 0; k < cols_; ++k)
+      out[k] = format_.decode(p + (k / c * kPanelRows * c + lane * c + k % c) * e);
+  }
+  [[nodiscard]] Input input(int64_t) const override { return Input::f32; }
+  void run_panels(int64_t first, int64_t last, const PreparedInput& x, const float* bias, float* y,
+                  float*) const override {
+    blocked(first, last, x, cols_ * 4, [&](int64_t p, int64_t t0, int64_t t1, int64_t n) {
+      (table_.*format_.run)(panel(p), x, t0, t1, n, bias == nullptr ? nullptr : bias + p * kPanelRows,
+                            y + p * kPanelRows, rows_);
+    });
+  }
+
+ private:
+  [[nodiscard]] const uint8_t* panel(int64_t p) const { return data_.data() + p * panel_bytes(format_, cols_); }
+  const FloatFormat& format_;
+  Buffer data_;
+};
+
+// ---------------------------------------------------------------- anything else
+
+/// The codec's own bytes; each panel is decoded to F32 when it is needed.
+class DecodedMatrix final : public MatrixBase {
+ public:
+  DecodedMatrix(const KernelTable& table, const Codec& codec, int64_t rows, int64_t cols,
+                std::span<const std::byte> bytes, std::shared_ptr<const void> keep, RunPanel run)
+      : MatrixBase(table, rows, cols),
+        codec_(codec),
+        shape_({rows, cols}),
+        data_(bytes),
+        keep_(std::move(keep)),
+        run_(run) {}
+  [[nodiscard]] bool repacked() const override { return false; }
+  [[nodiscard]] uint64_t bytes() const override { return data_.size(); }
+  void row(int64_t index, float* out) const override { decode(index, 1, out); }
+  [[nodiscard]] Input input(int64_t) const override { return Input::f32; }
+  [[nodiscard]] int64_t panel_scratch() const override { return 2 * kPanelRows * cols_; }
+  void run_panels(int64_t first, int64_t last, const PreparedInput& x, const float* bias, float* y,
+                  float* scratch) const override {
+    float* panel = scratch + kPanelRows * cols_;
+    for (int64_t p = first; p < last; ++p) {
+      const int64_t n = std::min(kPanelRows, rows_ - p * kPanelRows);
+      decode(p * kPanelRows, n, scratch);
+      std::fill(scratch + n * cols_, panel, 0.0F);
+      for (int64_t k = 0; k < cols_; ++k) {
+        for (int64_t lane = 0; lane < kPanelRows; ++lane)
+          panel[k * kPanelRows + lane] = scratch[lane * cols_ + k];
+      }
+      run_(reinterpret_cast<const uint8_t*>(panel), x, 0, (x.m + x.tile - 1) / x.tile, n,
+           bias == nullptr ? nullptr : bias + p * kPanelRows, y + p * kPanelRows, rows_);
+    }
+  }
+
+ private:
+  void decode(int64_t first, int64_t count, float* out) const {
+    const std::span<const std::byte> parts[] = {data_};
+    codec_.decode_rows(shape_, parts, first, count, out);
+  }
+  const Codec& codec_;
+  Shape shape_;
+  std::span<const std::byte> data_;
+  std::shared_ptr<const void> keep_;
+  RunPanel run_;
+};
+
+/// A zeroed buffer of `panels` panels, filled in parallel by pack(panel, rows of it, destination).
+template <class Function>
+Result<Buffer> fill_panels(ThreadPool& pool, int64_t rows, int64_t panel_bytes, Function pack) {
+  const int64_t panels = panels_of(rows);
+  if (panels > std::numeric_limits<int64_t>::max() / std::max<int64_t>(panel_bytes, 1) / 2) {
+    return bad_input("a matrix of " + std::to_string(rows) + " rows is too large");
+  }
+  LISSOM_TRY(Buffer data, Buffer::make(static_cast<uint64_t>(panels * panel_bytes)));
+  pool.parallel_for(panels, 8, [&](int64_t begin, int64_t end, int) {
+    for (int64_t p = begin; p < end; ++p) {
+      uint8_t* out = data.data() + p * panel_bytes;
+      std::memset(out, 0, static_cast<size_t>(panel_bytes));
+      pack(p, std::min(kPanelRows, rows - p * kPanelRows), out);
+    }
+  });
+  return data;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<PackedMatrix>> PackedMatrix::pack(Target target, const Codec& codec, int64_t rows,
+                                                         int64_t cols, std::span<const std::byte> bytes,
+                                                         std::shared_ptr<const void> keep, ThreadPool& pool,
+                                                         Precision precision) {
+  const std::string name(codec.name());
+  if (rows <= 0 || cols <= 0 || rows > (int64_t{1} << 40) / cols) {
+    return bad_input(name + ": a matrix of " + std::to_string(rows) + " × " + std::to_string(cols));
+  }
+  if (cols % codec.column_multiple() != 0) {
+    return bad_input(name + ": " + std::to_string(cols) + " columns are not a multiple of " +
+                     std::to_string(codec.column_multiple()));
+  }
+  const auto parts = codec.components(Shape{rows, cols});
+  if (parts.size() != 1 || parts[0].bytes != bytes.size()) {
+    return bad_input(name + ": a matrix of " + std::to_string(rows) + " × " + std::to_string(cols) + " has " +
+                     std::to_string(parts.empty() ? 0 : parts[0].bytes) + " bytes in one part, not " +
+                     std::to_string(bytes.size()));
+  }
+  const KernelTable& table = kernel_table(target);
+  if (precision == Precision::exact) {
+    return std::make_unique<DecodedMatrix>(table, codec, rows, cols, bytes, std::move(keep), table.exact);
+  }
+  const auto packers = block_packers();
+  for (size_t f = 0; f < packers.size(); ++f) {
+    const BlockPacker& packer = packers[f];
+    if (name != packer.codec) continue;
+    const int64_t row_bytes = cols / packer.block_weights * packer.block_bytes;
+    LISSOM_TRY(Buffer data,
+               fill_panels(pool, rows, packer.panel_bytes(cols), [&](int64_t p, int64_t n, uint8_t* out) {
+                 packer.pack_panel(bytes.data() + p * kPanelRows * row_bytes, row_bytes, n, cols, out);
+               }));
+    return std::make_unique<BlockMatrix>(table, rows, cols, f, std::move(data));
+  }
+  for (const FloatFormat& format : kFloatFormats) {
+    if (name != format.codec) continue;
+    const int64_t row_bytes = cols * format.element_bytes;
+    LISSOM_TRY(Buffer data, fill_panels(pool, rows, FloatMatrix::panel_bytes(format, cols),
+                                        [&](int64_t p, int64_t n, uint8_t* out) {
+                                          FloatMatrix::pack_panel(
+                                              format, bytes.data() + p * kPanelRows * row_bytes, n, cols, out);
+                                        }));
+    return std::make_unique<FloatMatrix>(table, rows, cols, format, std::move(data));
+  }
+  return std::make_unique<DecodedMatrix>(table, codec, rows, cols, bytes, std::move(keep), table.f32);
+}
+
+}  // namespace lissom::kernels

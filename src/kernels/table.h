@@ -1,0 +1,102 @@
+#pragma once
+// The functions that each target provides, and the layouts on which they and matmul.cpp agree.
+
+#include <cstdint>
+
+#include "kernels/blocks/registry.h"
+#include "kernels/kernels.h"
+
+namespace lissom::kernels {
+
+/// Rows of a panel: one per 32-bit lane of a 512-bit vector.
+constexpr int64_t kPanelRows = 16;
+
+/// Tokens that a tile's arrays have room for: a tile of `count` tokens is padded to one of these.
+constexpr int padded_tile(int64_t count) {
+  return count <= 1 ? 1 : count <= 2 ? 2 : count <= 4 ? 4 : count <= 8 ? 8 : 12;
+}
+
+/// Bytes per token and group of 32 columns of an int8 input. A group of a tile of T tokens holds
+///   int8  code[8][T][4]   x ≈ scale·code, four columns of a token together: one broadcast of a dot product
+///   float scale[T]
+///   float sum[T]          scale·Σcode
+///   int32 minus[T]        -Σcode over 32 columns
+///   int32 minus_half[2][T]  the same over each 16
+constexpr int64_t kInt8GroupBytes = 52;
+
+/// x, laid out tile after tile for the kernels. Tile i holds tokens i·tile … ; only the last may be short.
+struct PreparedInput {
+  int64_t m = 0, cols = 0, tile = 1;
+  const float* x = nullptr;        ///< as given, m × cols
+  const uint8_t* int8 = nullptr;   ///< [tile][group of 32 columns]
+  const float* f32 = nullptr;      ///< [tile][column][T]
+  const uint16_t* bf16 = nullptr;  ///< [tile][pair of columns][T][2], an odd last column padded with 0
+};
+
+/// One panel of 16 rows against tiles first … last-1 of the input. y: column of the panel's first row, m ×
+/// stride. `rows` ≤ 16 of them are stored; bias: those rows' values, or null.
+using RunPanel = void (*)(const uint8_t* panel, const PreparedInput& x, int64_t first, int64_t last,
+                          int64_t rows, const float* bias, float* y, int64_t stride);
+
+struct KernelTable {
+  int tile;
+  /// Tokens first … first+count-1 of x into one tile.
+  void (*prepare_int8)(const float* x, int64_t cols, int64_t count, uint8_t* out);
+  RunPanel int8[BlockFormats::kSize];
+  /// F32 panels are [column][16] floats, F16 the same in halves, BF16 [pair of columns][16][2].
+  RunPanel f32, f16, bf16;
+  RunPanel exact;  ///< as f32, with double sums
+
+  void (*rms_norm)(const float* x, const float* weight, float eps, int64_t n, float* y);
+  void (*layer_norm)(const float* x, const float* weight, const float* bias, float eps, int64_t n, float* y);
+  void (*add)(const float* a, const float* b, int64_t n, float* y);
+  void (*mul)(const float* a, const float* b, int64_t n, float* y);
+  void (*silu)(const float* x, int64_t n, float* y);
+  void (*silu_mul)(const float* gate, const float* up, int64_t n, float* y);
+  void (*gelu)(const float* x, int64_t n, float* y);
+  void (*gelu_tanh)(const float* x, int64_t n, float* y);
+  void (*rope)(float* x, int64_t heads, int64_t head_dim, int64_t dim, bool interleaved, const float* cos,
+               const float* sin);
+  void (*cache_store)(CacheType type, const float* x, int64_t head_dim, std::byte* row);
+  /// Query heads of one kv head, queries first … last-1.
+  void (*attention)(const AttentionArgs& args, int64_t kv_head, int64_t first, int64_t last, float* scratch);
+};
+
+namespace scalar_target {
+void fill_int8(KernelTable& table);
+void fill_float(KernelTable& table);
+void fill_ops(KernelTable& table);
+}  // namespace scalar_target
+namespace avx2_target {
+void fill_int8(KernelTable& table);
+void fill_float(KernelTable& table);
+void fill_ops(KernelTable& table);
+}  // namespace avx2_target
+namespace avx512_target {
+void fill_int8(KernelTable& table);
+void fill_float(KernelTable& table);
+void fill_ops(KernelTable& table);
+}  // namespace avx512_target
+
+/// The target must be among supported_targets().
+const KernelTable& kernel_table(Target target);
+
+/// Layout of a panel of a block format: all codes (64·kBits bytes per group of 32 columns), then the
+/// parameters.
+template <class Format>
+struct PanelLayout {
+  static constexpr int64_t kSubs = 32 / Format::kSub;
+  static constexpr int64_t kFields = Format::kOffset ? 2 : 1;
+  static constexpr int64_t kCodeBytes = 64 * Format::kBits;
+  /// Plain: per group 16 f16 scales (16 f16 offsets). Super: per 8 groups the same for d and m, then for each
+  /// group and sub-block 16 int8 scales (16 uint8 minima).
+  static constexpr int64_t kParamBytes =
+      Format::kSuper ? 32 * kFields + 8 * kSubs * 16 * kFields : 32 * kFields;
+  static constexpr int64_t kParamGroups = Format::kSuper ? 8 : 1;
+  static constexpr int64_t bytes(int64_t cols) {
+    const int64_t groups = cols / 32;
+    return (groups * kCodeBytes + groups / kParamGroups * kParamBytes + 63) / 64 * 64;
+  }
+};
+
+}  // namespace lissom::kernels

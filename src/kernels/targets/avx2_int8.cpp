@@ -1,0 +1,4 @@
+#include "kernels/simd/avx2.h"
+
+#include "kernels/generic/int8.inl"
+#include "kernels/simd/end.h"

@@ -1,0 +1,4 @@
+#include "kernels/simd/avx512.h"
+
+#include "kernels/generic/float.inl"
+#include "kernels/simd/end.h"

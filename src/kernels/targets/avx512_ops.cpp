@@ -1,0 +1,5 @@
+#include "kernels/simd/avx512.h"
+
+#include "kernels/generic/ops.inl"
+#include "kernels/generic/attention.inl"
+#include "kernels/simd/end.h"

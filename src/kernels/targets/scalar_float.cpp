@@ -1,0 +1,4 @@
+#include "kernels/simd/scalar.h"
+
+#include "kernels/generic/float.inl"
+#include "kernels/simd/end.h"

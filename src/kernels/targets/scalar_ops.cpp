@@ -1,0 +1,5 @@
+#include "kernels/simd/scalar.h"
+
+#include "kernels/generic/ops.inl"
+#include "kernels/generic/attention.inl"
+#include "kernels/simd/end.h"

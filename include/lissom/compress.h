@@ -1,6 +1,6 @@
 #pragma once
-// Checkpoint in, smaller checkpoint out: a scheme says which tensor gets which codec, an algorithm chooses the values,
-// the writer streams.
+// Checkpoint in, smaller checkpoint out: a scheme says which tensor gets which codec, an algorithm chooses the
+// values, the writer streams.
 
 #include <cstdint>
 #include <filesystem>
@@ -15,52 +15,87 @@
 
 namespace lissom {
 
-/// A scheme is data: rules over canonical tensor names, first match wins. Built-in ones are YAML too (schemes/).
+/// A scheme is data: rules over canonical tensor names, first match wins. Built-in ones are YAML too
+/// (schemes/). Norms, biases, position and token-type embeddings stay F32 whatever a scheme says: llama.cpp's
+/// loader wants them so.
 struct Scheme {
+  /// Facts of the model and the run that a rule may ask for; all that are set must hold.
+  struct When {
+    std::optional<bool> imatrix;    ///< importance statistics are there
+    std::optional<bool> tied;       ///< no output matrix of its own: the token embedding serves as one
+    int64_t min_gqa = 0;            ///< query heads per key/value head; 0: any
+    int64_t layer_count = 0;        ///< of the model; 0: any
+    std::vector<std::string> arch;  ///< Config::arch, any of these; empty: any
+  };
   struct Rule {
-    std::string match;  ///< regular expression (Oniguruma, searched, not anchored)
+    std::string match;  ///< regular expression (Oniguruma, Ruby syntax, searched, not anchored)
     std::string codec;
-    std::string layers;  ///< "" = all; "more_bits" = llama.cpp's use_more_bits(); or "0-3,28-"
+    /// "" = all; else a comma-separated list, of which one must hold: "more_bits" (llama.cpp's choice of the
+    /// layers that deserve more: the first and last eighth and every third between), "7", "0-3", "28-", "<4",
+    /// "<n/8".
+    std::string layers;
+    When when;
   };
   std::string name, description;
   std::string default_codec;
   std::vector<Rule> tensors;
-  std::map<std::string, std::string> fallback;  ///< codec → codec where columns do not divide
-  int64_t file_type = -1;                       ///< general.file_type, where llama.cpp knows one
+  std::map<std::string, std::string>
+      fallback;             ///< codec → codec where columns do not divide; at the end of it F16
+  int64_t file_type = -1;   ///< general.file_type, where llama.cpp knows one
+  bool selectable = false;  ///< may be picked to meet a size
 };
+/// `origin` names the text in errors: "origin:line: field: what is wrong".
 [[nodiscard]] Result<Scheme> parse_scheme(const std::string& yaml, const std::string& origin);
 [[nodiscard]] std::vector<std::string> scheme_names();
-[[nodiscard]] Result<Scheme> builtin_scheme(const std::string& name);  ///< "Q4_K_M", "quality", …
+[[nodiscard]] Result<Scheme> builtin_scheme(const std::string& name);  ///< "Q4_K_M", "quality", …; any case
+/// A built-in scheme's name, or a path of a YAML file.
+[[nodiscard]] Result<Scheme> find_scheme(const std::string& name_or_path);
 
 struct PlanEntry {
   std::string tensor;
   Shape shape;
   std::string from, codec;  ///< codec before and after
   std::string reason;       ///< the rule or fallback that chose it
+  bool fallback = false;    ///< the codec that the rule named does not divide the columns
+  bool kept = false;        ///< never quantized: a norm, a bias, a position embedding
   uint64_t bytes = 0;
 };
 struct Plan {
-  std::vector<PlanEntry> entries;
-  uint64_t bytes = 0;          ///< of all tensors
-  double bits_per_weight = 0;  ///< of all weights, everything counted
+  std::vector<PlanEntry> entries;  ///< in the order of the checkpoint
+  uint64_t bytes = 0;              ///< of all tensors
+  double bits_per_weight = 0;      ///< of all weights, everything counted
 };
-[[nodiscard]] Result<Plan> make_plan(const Checkpoint& checkpoint, const Scheme& scheme);
+[[nodiscard]] Result<Plan> make_plan(const Checkpoint& checkpoint, const Scheme& scheme, bool has_importance);
 
-/// Mean squares of the inputs of each linear (llama.cpp's imatrix): tensor name → one value per column.
+/// Among the selectable built-in schemes the largest that stays within both limits (0: none): bits per weight
+/// of the tensors, and bytes of the whole file. An error names the smallest that is possible.
+[[nodiscard]] Result<Scheme> pick_scheme(const Checkpoint& checkpoint, double max_bits_per_weight,
+                                         uint64_t max_file_bytes, bool has_importance);
+
+/// Squares of the inputs of each linear, summed over calibration tokens (llama.cpp's imatrix). Sums and not
+/// means, as its file holds them, so that writing and reading changes no bit.
 struct Importance {
-  std::map<std::string, std::vector<float>> mean_square;
-  std::map<std::string, int64_t> tokens;  ///< coverage
+  struct Entry {
+    std::vector<float> sum_square;  ///< one per column
+    int64_t tokens = 0;             ///< rows that were summed, > 0
+    [[nodiscard]] std::vector<float> mean_square() const;
+  };
+  std::map<std::string, Entry> entries;  ///< by tensor name
   std::vector<std::string> datasets;
   int64_t chunks = 0, chunk_size = 0, skipped_chunks = 0;  ///< skipped: non-finite activations
 };
+/// llama.cpp's GGUF form, or its older .dat.
 [[nodiscard]] Result<Importance> read_imatrix(const std::filesystem::path& path);
 [[nodiscard]] Result<void> write_imatrix(const Importance& importance, const std::filesystem::path& path);
 
 struct CompressOptions {
   Scheme scheme;
   std::optional<Importance> importance;
-  int threads = 0;
-  uint64_t seed = 0;
+  int threads = 0;    ///< 0: the number of physical cores; the bytes do not depend on it
+  uint64_t seed = 0;  ///< recorded in the journal
+  /// Weights that are encoded, written and made durable at a time: what a kill costs, and what memory is needed
+  /// for.
+  int64_t step_weights = 8 << 20;
 };
 struct TensorReport {
   std::string tensor, from, codec, reason;
@@ -74,13 +109,18 @@ struct CompressResult {
   std::filesystem::path path;
   Plan plan;
   std::vector<TensorReport> tensors;
-  uint64_t bytes_before = 0, bytes_after = 0;
+  uint64_t bytes_before = 0, bytes_after = 0;  ///< of the tensors
+  uint64_t file_bytes = 0;                     ///< of the file written
+  std::string source_digest;                   ///< "sha256:…", see docs/compress.md
   double seconds = 0;
   int64_t resumed_tensors = 0;
+  std::vector<std::string> warnings;
 };
-/// Streams every tensor of the plan into a GGUF at `out`. Writes `out`.journal while it works; a later call with the
-/// same inputs continues from it and gives the same bytes.
-[[nodiscard]] Result<CompressResult> compress_to_gguf(const Checkpoint& checkpoint, const std::filesystem::path& out,
+/// Streams every tensor of the plan into a GGUF at `out`. Writes `out`.journal while it works; a later call
+/// with the same inputs continues from it and gives the same bytes. Until all is there nothing lies at `out`.
+/// Errors: a tensor with NaN or Inf, or with values that its codec cannot hold; `out` is the source; disk full.
+[[nodiscard]] Result<CompressResult> compress_to_gguf(const Checkpoint& checkpoint,
+                                                      const std::filesystem::path& out,
                                                       const CompressOptions& options, const Progress& progress);
 
 }  // namespace lissom

@@ -1,0 +1,257 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <future>
+#include <set>
+
+#include "base/file.h"
+#include "base/threads.h"
+#include "compress/digest.h"
+#include "compress/encode.h"
+#include "compress/header.h"
+#include "compress/journal.h"
+#include "lissom/codec.h"
+#include "lissom/compress.h"
+#include "lissom/gguf.h"
+
+namespace lissom {
+namespace {
+
+namespace fs = std::filesystem;
+using Means = std::map<std::string, std::vector<float>>;
+
+/// Writing over what is being read would destroy it.
+Result<void> check_output(const Checkpoint& checkpoint, const fs::path& out) {
+  std::error_code code;
+  const auto same = [&](const fs::path& file) { return fs::equivalent(file, out, code); };
+  const auto refused = [&] { return bad_input(out.string() + ": the output is the source; give another -o"); };
+  if (fs::is_directory(out, code)) return bad_input(out.string() + ": is a folder, not a file to write");
+  if (same(checkpoint.path)) return refused();
+  if (!fs::is_directory(checkpoint.path, code)) return {};
+  for (const auto& file : fs::directory_iterator(checkpoint.path, code))
+    if (same(file.path())) return refused();
+  return {};
+}
+
+Result<Means> means_of(const Checkpoint& checkpoint, const CompressOptions& options) {
+  Means means;
+  if (!options.importance) return means;
+  for (const TensorInfo& info : checkpoint.tensors->tensors()) {
+    const auto entry = options.importance->entries.find(info.name);
+    if (entry == options.importance->entries.end()) continue;
+    std::vector<float> mean = entry->second.mean_square();
+    if (static_cast<int64_t>(mean.size()) != info.shape.cols())
+      return bad_input(fmt::format("importance matrix: '{}' has {} values, the tensor {} columns", info.name,
+                                   mean.size(), info.shape.cols()));
+    if (std::ranges::any_of(mean, [](float m) { return !std::isfinite(m) || m < 0; }))
+      return bad_input(fmt::format("importance matrix: '{}' holds a negative or non-finite value", info.name));
+    means.emplace(info.name, std::move(mean));
+  }
+  if (means.empty()) return bad_input("importance matrix: none of its entries names a tensor of this model");
+  return means;
+}
+
+std::string means_digest(const Means& means) {
+  if (means.empty()) return "none";
+  Sha256 hash;
+  for (const auto& [name, mean] : means) {
+    hash.update(name);
+    hash.update(std::as_bytes(std::span(mean)));
+  }
+  return hash.finish_hex();
+}
+
+/// All that the output's bytes depend on, in one line.
+std::string run_line(const Plan& plan, const Means& means, const CompressOptions& options,
+                     const std::string& source_digest) {
+  std::string codecs;
+  for (const PlanEntry& entry : plan.entries) codecs += entry.tensor + " " + entry.codec + "\n";
+  std::string scheme;
+  for (const char c : options.scheme.name)
+    scheme += static_cast<unsigned char>(c) < 0x20 || c == '"' || c == '\\' ? '_' : c;
+  return fmt::format(
+      R"({{"lissom_journal":1,"version":"{}","source":"{}","scheme":"{}","plan":"{}","importance":"{}","seed":{}}})",
+      LISSOM_VERSION, source_digest, scheme, sha256_hex(codecs), means_digest(means), options.seed);
+}
+
+void warn_of_quantized_source(const Plan& plan, const Progress& progress, std::vector<std::string>& warnings) {
+  std::map<std::string, int64_t> weights;
+  int64_t total = 0;
+  for (const PlanEntry& entry : plan.entries) {
+    total += entry.shape.elements();
+    const double bits = find_block_codec(entry.from)->bits_per_weight(entry.shape);
+    if (bits < 16) weights[entry.from] += entry.shape.elements();
+  }
+  if (weights.empty()) return;
+  const auto most = std::max_element(weights.begin(), weights.end(),
+                                     [](const auto& a, const auto& b) { return a.second < b.second; });
+  const BlockCodec& codec = *find_block_codec(most->first);
+  const double bits = 8.0 * codec.block_bytes() / codec.block_weights();
+  warnings.push_back(
+      fmt::format("the source is already quantized: {:.0f}% of its weights are {} ({:.2f} bits). What is "
+                  "measured here is lost on "
+                  "top of what that lost; a full-precision source gives a better result.",
+                  100.0 * static_cast<double>(most->second) / static_cast<double>(total), most->first, bits));
+  progress.say(LogLevel::warning, warnings.back());
+}
+
+/// How many of the journal's tensors lie whole in `out`.partial, by their checksums.
+size_t verified(const Journal& journal, const Plan& plan, uint64_t header_bytes, const fs::path& out) {
+  const auto partial = MappedFile::open(AtomicFile::partial_path(out));
+  if (!partial) return 0;
+  const auto bytes = (*partial)->bytes();
+  uint64_t offset = header_bytes;
+  size_t good = 0;
+  for (const JournalEntry& entry : journal.entries()) {
+    if (good >= plan.entries.size() || entry.tensor != plan.entries[good].tensor) break;
+    if (entry.bytes != plan.entries[good].bytes || offset > bytes.size() || entry.bytes > bytes.size() - offset)
+      break;
+    Sha256 hash;
+    hash.update(bytes.subspan(offset, entry.bytes));
+    if (hash.finish_hex() != entry.sha256) break;
+    (*partial)->drop(offset, entry.bytes);
+    offset += gguf_padded(entry.bytes);
+    ++good;
+  }
+  return good;
+}
+
+/// The writing half: takes slabs in order, keeps checksums and sums, and tells the journal after each flush.
+class Sink {
+ public:
+  Sink(GgufWriter& writer, Journal& journal, const Plan& plan, const Means& means)
+      : writer_(writer), journal_(journal), plan_(plan), means_(means) {}
+
+  Result<void> write(const Slab& slab) {
+    std::vector<JournalEntry> finished;
+    for (const SlabPart& part : slab.parts) {
+      if (part.first_row == 0) {
+        hash_ = std::make_unique<Sha256>();
+        sums_ = {};
+      }
+      const auto bytes = std::span(slab.bytes).subspan(part.offset, part.bytes);
+      LISSOM_CHECK(writer_.append(bytes));
+      hash_->update(bytes);
+      sums_.add(part.sums);
+      if (!part.last) continue;
+      const PlanEntry& entry = plan_.entries[part.entry];
+      finished.push_back({entry.tensor, entry.bytes, hash_->finish_hex(), sums_.relative(),
+                          sums_.weighted_relative(), means_.contains(entry.tensor)});
+    }
+    if (finished.empty()) return {};
+    LISSOM_CHECK(writer_.flush());
+    return journal_.append(finished);
+  }
+
+ private:
+  GgufWriter& writer_;
+  Journal& journal_;
+  const Plan& plan_;
+  const Means& means_;
+  std::unique_ptr<Sha256> hash_;
+  ErrorSums sums_;
+};
+
+/// Encodes and writes at once: while one slab is written the next is encoded.
+Result<void> stream(Encoder& encoder, Sink& sink, const Plan& plan, const Progress& progress) {
+  Slab slabs[2];
+  std::future<Result<void>> writing;
+  const auto settle = [&]() -> Result<void> { return writing.valid() ? writing.get() : Result<void>(); };
+  int64_t total = 0, done = 0;
+  for (const PlanEntry& entry : plan.entries) total += entry.shape.elements();
+  for (int turn = 0; !encoder.done(); turn ^= 1) {
+    Slab& slab = slabs[turn];
+    Result<void> encoded = encoder.next(slab);
+    Result<void> written = settle();
+    if (!encoded) return encoded;
+    if (!written) return written;
+    if (progress.stop_requested()) return tl::unexpected(Error{ErrorKind::cancelled, "stopped"});
+    const size_t entry = slab.parts.back().entry;
+    done = 0;
+    for (size_t e = 0; e < entry; ++e) done += plan.entries[e].shape.elements();
+    done += (slab.parts.back().first_row + slab.parts.back().rows) * plan.entries[entry].shape.cols();
+    writing = std::async(std::launch::async, [&sink, &slab] { return sink.write(slab); });
+    progress.report("quantize", done, total, plan.entries[entry].tensor);
+  }
+  return settle();
+}
+
+void fill_reports(const Checkpoint& checkpoint, const Journal& journal, CompressResult& result) {
+  const auto sources = checkpoint.tensors->tensors();
+  for (size_t i = 0; i < result.plan.entries.size(); ++i) {
+    const PlanEntry& entry = result.plan.entries[i];
+    const JournalEntry& measured = journal.entries()[i];
+    result.tensors.push_back({entry.tensor, entry.from, entry.codec, entry.reason, entry.shape,
+                              sources[i].bytes, entry.bytes, measured.relative_error,
+                              measured.weighted_relative_error, measured.has_importance});
+    result.bytes_before += sources[i].bytes;
+    result.bytes_after += entry.bytes;
+  }
+}
+
+/// A job that goes on where an earlier one stopped, or begins.
+Result<void> write_output(const Checkpoint& checkpoint, const fs::path& out, const CompressOptions& options,
+                          const Means& means, ThreadPool& pool, const Progress& progress,
+                          CompressResult& result) {
+  LISSOM_TRY(const GgufMetadata metadata,
+             output_metadata(checkpoint, options.scheme, result.plan, result.source_digest));
+  const std::vector<TensorInfo> directory = output_directory(result.plan);
+  const fs::path journal_path = out.string() + ".journal";
+  LISSOM_TRY(const auto journal,
+             Journal::open(journal_path, run_line(result.plan, means, options, result.source_digest)));
+  GgufWriter::Options writing{.keep_partial = true};
+  writing.resume_tensors = verified(*journal, result.plan, gguf_header_bytes(metadata, directory), out);
+  auto opened = GgufWriter::create(out, metadata, directory, writing);
+  if (!opened) {
+    if (journal->entries().empty()) journal->remove();
+    return tl::unexpected(opened.error());
+  }
+  std::unique_ptr<GgufWriter> writer = std::move(*opened);
+  const size_t resumed = writer->resumed_tensors();
+  LISSOM_CHECK(journal->keep(resumed));
+  result.resumed_tensors = static_cast<int64_t>(resumed);
+  if (resumed > 0)
+    progress.say(LogLevel::info, fmt::format("{} of {} tensors were done before", resumed, directory.size()));
+
+  Encoder encoder(*checkpoint.tensors, result.plan, means, pool, options.step_weights);
+  encoder.seek(resumed);
+  Sink sink(*writer, *journal, result.plan, means);
+  Result<void> done = stream(encoder, sink, result.plan, progress);
+  if (done) done = writer->finish();
+  if (!done) {
+    // Stopped on request, the job can go on later. An error would only come back: leave nothing behind.
+    if (done.error().kind == ErrorKind::cancelled) return done;
+    writer.reset();
+    std::error_code code;
+    fs::remove(AtomicFile::partial_path(out), code);
+    journal->remove();
+    return done;
+  }
+  fill_reports(checkpoint, *journal, result);
+  journal->remove();
+  return {};
+}
+
+}  // namespace
+
+Result<CompressResult> compress_to_gguf(const Checkpoint& checkpoint, const fs::path& out,
+                                        const CompressOptions& options, const Progress& progress) {
+  const auto begin = std::chrono::steady_clock::now();
+  LISSOM_CHECK(check_output(checkpoint, out));
+  LISSOM_TRY(const Means means, means_of(checkpoint, options));
+  CompressResult result;
+  result.path = out;
+  LISSOM_TRY(result.plan, make_plan(checkpoint, options.scheme, !means.empty()));
+  warn_of_quantized_source(result.plan, progress, result.warnings);
+  ThreadPool pool(options.threads);
+  LISSOM_TRY(result.source_digest, checkpoint_digest(checkpoint, pool, progress));
+  LISSOM_CHECK(write_output(checkpoint, out, options, means, pool, progress, result));
+  std::error_code code;
+  result.file_bytes = fs::file_size(out, code);
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return result;
+}
+
+}  // namespace lissom

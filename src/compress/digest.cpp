@@ -1,0 +1,130 @@
+#include "compress/digest.h"
+
+#include <openssl/evp.h>
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "compress/header.h"
+#include "lissom/gguf.h"
+
+namespace lissom {
+namespace {
+
+constexpr size_t kPiece = 4U << 20;
+
+void add_integer(Sha256& hash, uint64_t value) {
+  std::array<std::byte, 8> bytes;
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(value >> (8 * i));
+  hash.update(bytes);
+}
+
+void add_text(Sha256& hash, std::string_view text) {
+  add_integer(hash, text.size());
+  hash.update(text);
+}
+
+void add_value(Sha256& hash, const GgufValue& value);
+
+template <class T>
+void add_item(Sha256& hash, const T& item) {
+  if constexpr (std::is_same_v<T, std::string>) {
+    add_text(hash, item);
+  } else if constexpr (std::is_same_v<T, std::shared_ptr<GgufArray>>) {
+    std::visit(
+        [&](const auto& items) {
+          add_integer(hash, items.size());
+          for (const auto& i : items) add_item<typename std::decay_t<decltype(items)>::value_type>(hash, i);
+        },
+        item->items);
+  } else {
+    uint64_t bits = 0;
+    std::memcpy(&bits, &item, sizeof item);
+    add_integer(hash, bits);
+  }
+}
+
+void add_value(Sha256& hash, const GgufValue& value) {
+  add_integer(hash, value.index());
+  std::visit([&](const auto& v) { add_item<std::decay_t<decltype(v)>>(hash, v); }, value);
+}
+
+}  // namespace
+
+struct Sha256::State {
+  EVP_MD_CTX* context = EVP_MD_CTX_new();
+  ~State() { EVP_MD_CTX_free(context); }
+};
+
+Sha256::Sha256() : state_(std::make_unique<State>()) {
+  EVP_DigestInit_ex(state_->context, EVP_sha256(), nullptr);
+}
+Sha256::~Sha256() = default;
+
+void Sha256::update(std::span<const std::byte> data) {
+  EVP_DigestUpdate(state_->context, data.data(), data.size());
+}
+void Sha256::update(std::string_view text) {
+  EVP_DigestUpdate(state_->context, text.data(), text.size());
+}
+
+std::array<std::byte, 32> Sha256::finish() {
+  std::array<std::byte, 32> digest;
+  EVP_DigestFinal_ex(state_->context, reinterpret_cast<unsigned char*>(digest.data()), nullptr);
+  return digest;
+}
+
+std::string Sha256::finish_hex() {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string hex;
+  for (const std::byte b : finish()) {
+    hex += kDigits[std::to_integer<unsigned>(b) >> 4];
+    hex += kDigits[std::to_integer<unsigned>(b) & 15U];
+  }
+  return hex;
+}
+
+std::string sha256_hex(std::string_view text) {
+  Sha256 hash;
+  hash.update(text);
+  return hash.finish_hex();
+}
+
+Result<std::string> checkpoint_digest(const Checkpoint& checkpoint, ThreadPool& pool,
+                                      const Progress& progress) {
+  Sha256 top;
+  add_text(top, "lissom checkpoint 1");
+  LISSOM_TRY(const GgufMetadata metadata, canonical_metadata(checkpoint));
+  for (const auto& [key, value] : metadata.entries()) {
+    add_text(top, key);
+    add_value(top, value);
+  }
+  const TensorSource& source = *checkpoint.tensors;
+  const auto list = source.tensors();
+  uint64_t total = 0, done = 0;
+  for (const TensorInfo& info : list) total += info.bytes;
+  std::vector<std::array<std::byte, 32>> digests;
+  for (size_t i = 0; i < list.size(); ++i) {
+    if (progress.stop_requested()) return tl::unexpected(Error{ErrorKind::cancelled, "stopped"});
+    LISSOM_TRY(const TensorView view, source.read(i));
+    digests.resize((view.data.size() + kPiece - 1) / kPiece);
+    pool.parallel_for(static_cast<int64_t>(digests.size()), 1, [&](int64_t first, int64_t last, int) {
+      for (auto piece = static_cast<size_t>(first); piece < static_cast<size_t>(last); ++piece) {
+        Sha256 hash;
+        hash.update(view.data.subspan(piece * kPiece, std::min(kPiece, view.data.size() - piece * kPiece)));
+        digests[piece] = hash.finish();
+      }
+    });
+    source.release(i);
+    add_text(top, list[i].name);
+    add_text(top, list[i].type);
+    add_text(top, list[i].shape.str());
+    for (const auto& digest : digests) top.update(digest);
+    done += list[i].bytes;
+    progress.report("digest", static_cast<int64_t>(done), static_cast<int64_t>(total), list[i].name);
+  }
+  return "sha256:" + top.finish_hex();
+}
+
+}  // namespace lissom

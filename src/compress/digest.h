@@ -1,0 +1,42 @@
+#pragma once
+// SHA-256, and the digest of a checkpoint.
+
+#include <array>
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/threads.h"
+#include "lissom/model.h"
+#include "lissom/progress.h"
+#include "lissom/result.h"
+
+namespace lissom {
+
+class Sha256 {
+ public:
+  Sha256();
+  ~Sha256();
+  Sha256(const Sha256&) = delete;
+  Sha256& operator=(const Sha256&) = delete;
+  void update(std::span<const std::byte> data);
+  void update(std::string_view text);
+  [[nodiscard]] std::array<std::byte, 32> finish();
+  [[nodiscard]] std::string finish_hex();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+[[nodiscard]] std::string sha256_hex(std::string_view text);
+
+/// "sha256:…" of what the checkpoint holds, the same for every folder or file that holds the same. A tree, so
+/// that all threads work at it: SHA-256 over, for each tensor in order, its name, type, shape, and the SHA-256
+/// of each 4 MiB of its bytes; preceded by the SHA-256 of the metadata (docs/compress.md gives the exact
+/// bytes).
+[[nodiscard]] Result<std::string> checkpoint_digest(const Checkpoint& checkpoint, ThreadPool& pool,
+                                                    const Progress& progress);
+
+}  // namespace lissom

@@ -1,0 +1,206 @@
+#include "compress/encode.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "lissom/codec.h"
+
+namespace lissom {
+namespace {
+
+constexpr int64_t kUnitWeights = 16 << 10;  // what one thread takes at a time
+
+/// Lanes of F32 sums, emptied into F64 every kRun weights: as exact as the report needs, and it vectorises.
+constexpr int64_t kLanes = 16, kRun = 512;
+
+ErrorSums measure(const float* w, const float* back, const float* importance, int64_t n) {
+  ErrorSums sums;
+  for (int64_t begin = 0; begin < n; begin += kRun) {
+    const int64_t end = std::min(begin + kRun, n);
+    float lane[4][kLanes] = {};
+    for (int64_t i = begin; i < end; i += kLanes) {
+      const int64_t width = std::min(kLanes, end - i);
+      for (int64_t l = 0; l < width; ++l) {
+        const float d = (w[i + l] - back[i + l]) * (w[i + l] - back[i + l]);
+        const float p = w[i + l] * w[i + l];
+        const float weight = importance == nullptr ? 1.0F : importance[i + l];
+        lane[0][l] += d;
+        lane[1][l] += p;
+        lane[2][l] += weight * d;
+        lane[3][l] += weight * p;
+      }
+    }
+    double total[4] = {};
+    for (int k = 0; k < 4; ++k)
+      for (int64_t l = 0; l < kLanes; ++l) total[k] += static_cast<double>(lane[k][l]);
+    sums.add({total[0], total[1], total[2], total[3]});
+  }
+  return sums;
+}
+
+/// Index of the first weight that is not finite or larger than the codec can hold, or -1.
+int64_t find_bad(const float* w, int64_t n, float limit) {
+  bool bad = false;
+  for (int64_t i = 0; i < n; ++i) bad |= !(std::fabs(w[i]) <= limit);
+  if (!bad) return -1;
+  return std::find_if(w, w + n, [limit](float v) { return !(std::fabs(v) <= limit); }) - w;
+}
+
+}  // namespace
+
+void ErrorSums::add(const ErrorSums& other) {
+  error += other.error;
+  power += other.power;
+  weighted_error += other.weighted_error;
+  weighted_power += other.weighted_power;
+}
+double ErrorSums::relative() const {
+  return power > 0 ? std::sqrt(error / power) : 0;
+}
+double ErrorSums::weighted_relative() const {
+  return weighted_power > 0 ? std::sqrt(weighted_error / weighted_power) : 0;
+}
+
+/// Rows that one thread encodes at once.
+struct Encoder::Unit {
+  size_t part;
+  int64_t first_row, rows;  ///< of the tensor
+};
+struct Encoder::Outcome {
+  ErrorSums sums;
+  float bad_value = 0;
+  bool bad = false;
+};
+
+Encoder::Encoder(const TensorSource& source, const Plan& plan,
+                 const std::map<std::string, std::vector<float>>& means, ThreadPool& pool, int64_t slab_weights)
+    : source_(source),
+      plan_(plan),
+      means_(means),
+      pool_(pool),
+      slab_weights_(std::max<int64_t>(slab_weights, 1)),
+      decoded_(static_cast<size_t>(pool.size())),
+      read_back_(static_cast<size_t>(pool.size())) {}
+
+void Encoder::seek(size_t entry) {
+  entry_ = entry;
+  row_ = 0;
+}
+
+/// Fills the slab's list of parts, and the views of their tensors.
+Result<void> Encoder::take(Slab& slab) {
+  slab.parts.clear();
+  uint64_t offset = 0;
+  for (int64_t weights = 0; !done() && weights < slab_weights_;) {
+    const PlanEntry& entry = plan_.entries[entry_];
+    if (!views_.contains(entry_)) {
+      LISSOM_TRY(TensorView view, source_.read(entry_));
+      views_.emplace(entry_, std::move(view));
+    }
+    const int64_t cols = entry.shape.cols(), left = entry.shape.rows() - row_;
+    SlabPart part;
+    part.entry = entry_;
+    part.first_row = row_;
+    part.rows = std::min(left, std::max<int64_t>(1, (slab_weights_ - weights) / cols));
+    part.last = part.rows == left;
+    part.offset = offset;
+    part.bytes = entry.bytes / static_cast<uint64_t>(entry.shape.rows()) * static_cast<uint64_t>(part.rows);
+    offset += part.bytes;
+    weights += part.rows * cols;
+    row_ = part.last ? 0 : row_ + part.rows;
+    entry_ += part.last ? 1 : 0;
+    slab.parts.push_back(part);
+  }
+  slab.bytes.resize(offset);
+  return {};
+}
+
+std::vector<Encoder::Unit> Encoder::units_of(const Slab& slab) const {
+  std::vector<Unit> units;
+  for (size_t p = 0; p < slab.parts.size(); ++p) {
+    const SlabPart& part = slab.parts[p];
+    const int64_t step = std::max<int64_t>(1, kUnitWeights / plan_.entries[part.entry].shape.cols());
+    for (int64_t row = 0; row < part.rows; row += step)
+      units.push_back({p, part.first_row + row, std::min(step, part.rows - row)});
+  }
+  return units;
+}
+
+void Encoder::run(const Unit& unit, Slab& slab, Outcome& outcome, int worker) {
+  const SlabPart& part = slab.parts[unit.part];
+  const PlanEntry& entry = plan_.entries[part.entry];
+  const BlockCodec& from = *find_block_codec(entry.from);
+  const BlockCodec& to = *find_block_codec(entry.codec);
+  const int64_t cols = entry.shape.cols(), n = unit.rows * cols;
+  const auto size = static_cast<size_t>(n);
+  const auto row_bytes = [&](const BlockCodec& codec) {
+    return static_cast<size_t>(cols / codec.block_weights() * codec.block_bytes());
+  };
+  const std::byte* source =
+      views_.at(part.entry).data.data() + static_cast<size_t>(unit.first_row) * row_bytes(from);
+  std::byte* out =
+      slab.bytes.data() + part.offset + static_cast<size_t>(unit.first_row - part.first_row) * row_bytes(to);
+
+  auto& decoded = decoded_[static_cast<size_t>(worker)];
+  const float* w = reinterpret_cast<const float*>(source);
+  if (from.name() != "F32") {
+    decoded.resize(std::max(decoded.size(), size));
+    from.decode_blocks(source, n / from.block_weights(), decoded.data());
+    w = decoded.data();
+  }
+  const bool same = entry.from == entry.codec;
+  const float limit = same ? std::numeric_limits<float>::max() : to.max_magnitude();
+  if (const int64_t bad = find_bad(w, n, limit); bad >= 0) {
+    outcome.bad = true;
+    outcome.bad_value = w[bad];
+    return;
+  }
+  const auto mean = means_.find(entry.tensor);
+  const std::span<const float> importance = mean == means_.end() ? std::span<const float>() : mean->second;
+  const size_t bytes = static_cast<size_t>(unit.rows) * row_bytes(to);
+  auto& back = read_back_[static_cast<size_t>(worker)];
+  if (same) {
+    std::memcpy(out, source, bytes);
+  } else {
+    const std::span<std::byte> destination(out, bytes);
+    to.encode(Shape{unit.rows, cols}, {w, size}, importance, {&destination, 1});
+    back.resize(std::max(back.size(), size));
+    to.decode_blocks(out, n / to.block_weights(), back.data());
+  }
+  for (int64_t r = 0; r < unit.rows; ++r) {
+    const float* row = w + r * cols;
+    outcome.sums.add(measure(row, same ? row : back.data() + r * cols,
+                             importance.empty() ? nullptr : importance.data(), cols));
+  }
+}
+
+Result<void> Encoder::next(Slab& slab) {
+  LISSOM_CHECK(take(slab));
+  const std::vector<Unit> units = units_of(slab);
+  std::vector<Outcome> outcomes(units.size());
+  pool_.parallel_for(static_cast<int64_t>(units.size()), 1, [&](int64_t first, int64_t last, int worker) {
+    for (auto u = static_cast<size_t>(first); u < static_cast<size_t>(last); ++u)
+      run(units[u], slab, outcomes[u], worker);
+  });
+  for (size_t u = 0; u < units.size(); ++u) {
+    SlabPart& part = slab.parts[units[u].part];
+    if (outcomes[u].bad) {
+      const PlanEntry& entry = plan_.entries[part.entry];
+      const std::string where = source_.origin() + ": tensor '" + entry.tensor + "' ";
+      if (!std::isfinite(outcomes[u].bad_value)) return bad_input(where + "holds NaN or Inf");
+      return bad_input(where + "holds " + std::to_string(outcomes[u].bad_value) + ", more than " + entry.codec +
+                       " can store");
+    }
+    part.sums.add(outcomes[u].sums);
+  }
+  for (const SlabPart& part : slab.parts) {
+    if (!part.last) continue;
+    views_.erase(part.entry);
+    source_.release(part.entry);
+  }
+  return {};
+}
+
+}  // namespace lissom

@@ -1,5 +1,6 @@
 #include "format/json.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "base/file.h"
@@ -38,10 +39,11 @@ class Builder {
     return true;
   }
   bool parse_error(size_t /*position*/, const std::string& /*token*/, const nlohmann::detail::exception& e) {
-    // "[json.exception.parse_error.101] parse error at line 1, column 2: …"
-    const std::string_view text = e.what();
-    const size_t bracket = text.find("] ");
-    return fail(std::string(bracket == std::string_view::npos ? text : text.substr(bracket + 2)));
+    // "[json.exception.parse_error.101] parse error at line 1, column 2: why; last read: 'all of a token'"
+    std::string_view text = e.what();
+    if (const size_t bracket = text.find("] "); bracket != std::string_view::npos)
+      text.remove_prefix(bracket + 2);
+    return fail(std::string(text.substr(0, std::min<size_t>(text.find("; last read"), 200))));
   }
 
  private:
@@ -79,6 +81,8 @@ class Builder {
 }  // namespace
 
 Result<Json> parse_json(std::string_view text, const std::string& origin) {
+  // The parser takes NUL for the end of the text and would overlook what follows.
+  if (text.find('\0') != std::string_view::npos) return bad_input(origin + ": JSON: holds a NUL byte");
   try {
     Builder builder;
     if (!Json::sax_parse(text.begin(), text.end(), &builder))

@@ -241,6 +241,9 @@ Result<Part> read_part(std::shared_ptr<MappedFile> file) {
                      std::to_string(bytes.size()) + " bytes): it is truncated");
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + sizeof(length), length);
   if (text.empty() || text[0] != '{') return bad_input(origin + ": header: does not begin with '{'");
+  // The parser takes NUL for the end of the text and would overlook what follows.
+  if (const size_t nul = text.find('\0'); nul != std::string_view::npos)
+    return bad_input(origin + ": header: is not valid JSON at byte " + std::to_string(nul));
   HeaderParser parser;
   try {
     if (!Json::sax_parse(text.begin(), text.end(), &parser)) return bad_input(origin + ": " + parser.error);

@@ -43,17 +43,53 @@ void cache_store(Target target, CacheType type, const float* x, int64_t head_dim
   kernel_table(target).cache_store(type, x, head_dim, row);
 }
 
+namespace {
+
+constexpr int64_t kTaskRows = 96;    ///< rows of a task; enough that loading a block of keys costs little
+constexpr int64_t kChunkKeys = 256;  ///< keys of a task where queries are few
+
+}  // namespace
+
 void attention(Target target, ThreadPool& pool, const AttentionArgs& args, std::vector<std::byte>& scratch) {
   const KernelTable& table = kernel_table(target);
-  const int64_t floats = ((args.head_dim + 31) / 32 * 32 * 2 + 15) / 16 * 16;
-  const auto need = static_cast<size_t>(floats * 4 * pool.size());
+  const int64_t group = args.heads / args.kv_heads, dim = (args.head_dim + 31) / 32 * 32;
+  const int64_t queries = std::min(std::max<int64_t>(1, kTaskRows / group), args.queries);
+  const int64_t blocks = (args.queries + queries - 1) / queries;
+  // Few queries over many keys leave threads idle unless the keys are split. The split depends on the shape
+  // alone.
+  const bool split = blocks == 1 && queries * group <= 24 && args.cached > kChunkKeys;
+  const int64_t chunks = split ? (args.cached + kChunkKeys - 1) / kChunkKeys : 1;
+
+  const int64_t rows = queries * group, padded = (rows + 11) / 12 * 12;
+  const int64_t worker = 2 * dim * kKeyBlock + 16 * dim + 12 * kKeyBlock + padded * (2 * dim + 2) + 128;
+  const int64_t stride = rows * (dim + 16);  // one chunk of one kv head
+  const auto need =
+      static_cast<size_t>((worker * pool.size() + (split ? stride * chunks * args.kv_heads : 0)) * 4);
   if (scratch.size() < need) scratch.resize(need);
-  auto* base = reinterpret_cast<float*>(scratch.data());
-  pool.parallel_for(args.kv_heads * args.queries, 8, [&](int64_t begin, int64_t end, int worker) {
+  auto* partial = reinterpret_cast<float*>(scratch.data());
+  float* workers = split ? partial + stride * chunks * args.kv_heads : partial;
+
+  // Later queries see more keys, so the longest tasks go first.
+  pool.parallel_for(args.kv_heads * blocks * chunks, 1, [&](int64_t begin, int64_t end, int w) {
     for (int64_t i = begin; i < end; ++i) {
-      table.attention(args, i / args.queries, i % args.queries, i % args.queries + 1, base + floats * worker);
+      const int64_t kv = i % args.kv_heads, block = blocks - 1 - i / args.kv_heads % blocks;
+      const int64_t chunk = i / args.kv_heads / blocks;
+      const AttentionTask task{kv,
+                               block * queries,
+                               std::min(args.queries, (block + 1) * queries),
+                               chunk * kChunkKeys,
+                               split ? std::min(args.cached, (chunk + 1) * kChunkKeys) : args.cached,
+                               split ? partial + (kv * chunks + chunk) * stride : nullptr};
+      table.attention(args, task, workers + worker * w);
     }
   });
+  if (!split) return;
+  for (int64_t kv = 0; kv < args.kv_heads; ++kv) {
+    for (int64_t r = 0; r < rows; ++r) {
+      table.attention_merge(partial + kv * chunks * stride + r * (dim + 16), chunks, stride, args.head_dim,
+                            args.out + r / group * args.out_stride + (kv * group + r % group) * args.head_dim);
+    }
+  }
 }
 
 }  // namespace lissom::kernels

@@ -38,6 +38,17 @@ struct PreparedInput {
 using RunPanel = void (*)(const uint8_t* panel, const PreparedInput& x, int64_t first, int64_t last,
                           int64_t rows, const float* bias, float* y, int64_t stride);
 
+constexpr int64_t kKeyBlock = 64;
+
+/// A part of attention(): the queries' heads that share a kv head, over some keys (a multiple of kKeyBlock
+/// first).
+struct AttentionTask {
+  int64_t kv_head, first_query, last_query, first_key, last_key;
+  /// Null: the task sees all keys and writes the result. Else per row (query, then head of the group) largest
+  /// score, sum of exponentials, 14 unused, and the head's sums, padded to 32.
+  float* partial;
+};
+
 struct KernelTable {
   int tile;
   /// Tokens first … first+count-1 of x into one tile.
@@ -58,8 +69,9 @@ struct KernelTable {
   void (*rope)(float* x, int64_t heads, int64_t head_dim, int64_t dim, bool interleaved, const float* cos,
                const float* sin);
   void (*cache_store)(CacheType type, const float* x, int64_t head_dim, std::byte* row);
-  /// Query heads of one kv head, queries first … last-1.
-  void (*attention)(const AttentionArgs& args, int64_t kv_head, int64_t first, int64_t last, float* scratch);
+  void (*attention)(const AttentionArgs& args, const AttentionTask& task, float* scratch);
+  /// Adds up the partial results of one row; the chunks lie `stride` floats apart.
+  void (*attention_merge)(const float* partial, int64_t chunks, int64_t stride, int64_t head_dim, float* out);
 };
 
 namespace scalar_target {

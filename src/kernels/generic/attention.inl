@@ -1,4 +1,204 @@
-// Attention with online softmax. Included after generic/ops.inl.
+// Attention with online softmax, as a blocked product. Included after generic/ops.inl.
+//
+// A task is one kv head, a block of queries and a chunk of keys. Its rows are the queries of all query heads
+// that share the kv head, so that each key and value is converted once for all of them. Keys go by in blocks of
+// kKeyBlock: K is transposed so that lanes are keys (scores = 16 dot products at a time, no horizontal sums), V
+// stays with lanes along the head.
+
+constexpr int kPvRows = kTile >= 12 ? 6 : 2;
+constexpr int kPvVectors = kTile >= 12 ? 4 : 2;
+constexpr int kRowTile = kTile >= 12 ? 12 : 4;
+
+/// A task's arrays, carved out of the worker's scratch memory.
+struct AttentionTile {
+  int64_t dim;               ///< head_dim, padded to 32
+  int64_t rows;              ///< queries × heads of the group
+  float* q;                  ///< [row tile][head_dim][T], scaled
+  float* keys;               ///< [dim][kKeyBlock]
+  float* values;             ///< [kKeyBlock][dim]
+  float* p;                  ///< [T][kKeyBlock] of the current row tile
+  float* load;               ///< [16][dim]
+  float *top, *total, *out;  ///< per row: largest score, sum of exponentials, [dim] sums
+};
+
+/// 16 keys from `load` into columns first … first+15 of `keys`.
+inline void transpose_keys(const AttentionTile& t, int64_t head_dim, int64_t first) {
+  for (int64_t d = 0; d < head_dim; d += 16) {
+    F r[16];
+    for (int i = 0; i < 16; ++i) r[i] = load(t.load + i * t.dim + d);
+    transpose(r);
+    for (int i = 0; i < 16; ++i) store(t.keys + (d + i) * kKeyBlock + first, r[i]);
+  }
+}
+
+inline void load_block(const AttentionArgs& a, const AttentionTile& t, int64_t kv_head, int64_t first,
+                       int64_t count) {
+  const int64_t row_bytes = cache_row_bytes(a.cache, a.head_dim), stride = a.kv_heads * row_bytes;
+  const std::byte* k = a.keys + (first * a.kv_heads + kv_head) * row_bytes;
+  const std::byte* v = a.values + (first * a.kv_heads + kv_head) * row_bytes;
+  for (int64_t j = 0; j < count; j += 16) {
+    const int64_t n = count - j < 16 ? count - j : 16;
+    for (int64_t i = 0; i < n; ++i)
+      cache_load_row(a.cache, k + (j + i) * stride, a.head_dim, t.load + i * t.dim);
+    for (int64_t i = n * t.dim; i < 16 * t.dim; i += 16) store(t.load + i, set(0.0F));
+    transpose_keys(t, a.head_dim, j);
+  }
+  for (int64_t j = 0; j < count; ++j) cache_load_row(a.cache, v + j * stride, a.head_dim, t.values + j * t.dim);
+}
+
+/// Scores of one row tile against `count` keys, into p.
+template <int T>
+inline void score_tile(const AttentionTile& t, int64_t head_dim, const float* q, int64_t count) {
+  for (int64_t j = 0; j < count; j += 16) {
+    F acc[T];
+    for (int r = 0; r < T; ++r) acc[r] = set(0.0F);
+    const float* k = t.keys + j;
+    for (int64_t d = 0; d < head_dim; ++d, k += kKeyBlock) {
+      const F key = load(k);
+      for (int r = 0; r < T; ++r) acc[r] = fma(key, set(q[d * T + r]), acc[r]);
+    }
+    for (int r = 0; r < T; ++r) store(t.p + r * kKeyBlock + j, acc[r]);
+  }
+}
+
+/// Scores to exponentials. Keys first … last-1 of the block are seen by this row; the others get weight 0.
+inline void softmax_row(float* p, int64_t count, int64_t first, int64_t last, float& top, float& total,
+                        float& keep) {
+  const int64_t vectors = (count + 15) / 16;
+  F s[kKeyBlock / 16];
+  const F low = set(-INFINITY);
+  F most = low;
+  for (int64_t i = 0; i < vectors; ++i) {
+    s[i] = load(p + i * 16);
+    const int64_t b = first - i * 16, e = last - i * 16;
+    if (b > 0 || e < 16) {
+      s[i] = where_lanes(b < 0    ? 0
+                         : b > 16 ? 16
+                                  : static_cast<int>(b),
+                         e < 0    ? 0
+                         : e > 16 ? 16
+                                  : static_cast<int>(e),
+                         s[i], low);
+    }
+    most = max(most, s[i]);
+  }
+  const float largest = reduce_max(most);
+  keep = 1.0F;
+  if (first >= last) {
+    for (int64_t i = 0; i < vectors; ++i) store(p + i * 16, set(0.0F));
+    return;
+  }
+  const float now = largest > top ? largest : top;
+  F sum = set(0.0F);
+  for (int64_t i = 0; i < vectors; ++i) {
+    const F e = exp(sub(s[i], set(now)));
+    sum = add(sum, e);
+    store(p + i * 16, e);
+  }
+  if (now > top) {
+    float f[16];
+    store(f, exp(set(top - now)));
+    keep = f[0];
+    top = now;
+  }
+  total = total * keep + reduce_add(sum);
+}
+
+/// out[R][16·V] = out·keep + p·values for R rows.
+template <int R, int V>
+inline void value_tile(const float* p, const float* keep, const float* values, int64_t dim, int64_t count,
+                       float* out) {
+  F acc[R][V];
+  for (int r = 0; r < R; ++r) {
+    for (int v = 0; v < V; ++v) acc[r][v] = mul(load(out + r * dim + 16 * v), set(keep[r]));
+  }
+  for (int64_t j = 0; j < count; ++j, values += dim) {
+    F x[V];
+    for (int v = 0; v < V; ++v) x[v] = load(values + 16 * v);
+    for (int r = 0; r < R; ++r) {
+      const F w = set(p[r * kKeyBlock + j]);
+      for (int v = 0; v < V; ++v) acc[r][v] = fma(w, x[v], acc[r][v]);
+    }
+  }
+  for (int r = 0; r < R; ++r) {
+    for (int v = 0; v < V; ++v) store(out + r * dim + 16 * v, acc[r][v]);
+  }
+}
+
+template <int R>
+inline void value_rows(const AttentionTile& t, int64_t vectors, int64_t row, const float* keep, const float* p,
+                       int64_t count) {
+  int64_t v = 0;
+  float* out = t.out + row * t.dim;
+  for (; v + kPvVectors <= vectors; v += kPvVectors) {
+    value_tile<R, kPvVectors>(p, keep, t.values + 16 * v, t.dim, count, out + 16 * v);
+  }
+  for (; v < vectors; ++v) value_tile<R, 1>(p, keep, t.values + 16 * v, t.dim, count, out + 16 * v);
+}
+
+/// Rows first … first+n-1 of the task, which start at row `first`'s place in p.
+inline void add_values(const AttentionTile& t, int64_t vectors, int64_t first, int64_t n, const float* keep,
+                       int64_t count) {
+  int64_t r = 0;
+  for (; r + kPvRows <= n; r += kPvRows) {
+    value_rows<kPvRows>(t, vectors, first + r, keep + r, t.p + r * kKeyBlock, count);
+  }
+  for (; kPvRows > 3 && r + 3 <= n; r += 3)
+    value_rows<3>(t, vectors, first + r, keep + r, t.p + r * kKeyBlock, count);
+  for (; r < n; ++r) value_rows<1>(t, vectors, first + r, keep + r, t.p + r * kKeyBlock, count);
+}
+
+inline void score_rows(const AttentionTile& t, int64_t head_dim, const float* q, int64_t n, int64_t count) {
+  switch (padded_tile(n)) {
+    case 1:
+      return score_tile<1>(t, head_dim, q, count);
+    case 2:
+      return score_tile<2>(t, head_dim, q, count);
+    case 4:
+      return score_tile<4>(t, head_dim, q, count);
+    case 8:
+      if constexpr (kRowTile >= 8) return score_tile<8>(t, head_dim, q, count);
+      return;
+    default:
+      if constexpr (kRowTile >= 12) return score_tile<12>(t, head_dim, q, count);
+  }
+}
+
+/// Row r of the task is query first_query + r / group, head kv_head·group + r % group.
+inline void gather_queries(const AttentionArgs& a, const AttentionTask& task, const AttentionTile& t) {
+  const int64_t group = a.heads / a.kv_heads;
+  for (int64_t first = 0; first < t.rows; first += kRowTile) {
+    const int64_t n = t.rows - first < kRowTile ? t.rows - first : kRowTile, T = padded_tile(n);
+    float* q = t.q + first * a.head_dim;
+    for (int64_t r = 0; r < T; ++r) {
+      const int64_t row = first + r;
+      const float* from = a.q + (task.first_query + row / group) * a.q_stride +
+                          (task.kv_head * group + row % group) * a.head_dim;
+      for (int64_t d = 0; d < a.head_dim; ++d) q[d * T + r] = r < n ? from[d] * a.scale : 0.0F;
+    }
+  }
+}
+
+inline AttentionTile carve(const AttentionArgs& a, const AttentionTask& task, float* scratch) {
+  AttentionTile t{};
+  t.dim = (a.head_dim + 31) / 32 * 32;
+  t.rows = (task.last_query - task.first_query) * (a.heads / a.kv_heads);
+  const int64_t padded = (t.rows + 11) / 12 * 12;
+  const auto take = [&scratch](int64_t n) {
+    float* p = scratch;
+    scratch += (n + 15) / 16 * 16;
+    return p;
+  };
+  t.keys = take(t.dim * kKeyBlock);
+  t.values = take(t.dim * kKeyBlock);
+  t.load = take(16 * t.dim);
+  t.p = take(12 * kKeyBlock);
+  t.q = take(padded * a.head_dim);
+  t.top = take(padded);
+  t.total = take(padded);
+  t.out = take(padded * t.dim);
+  return t;
+}
 
 /// Keys first … last-1 that a query at `position` sees.
 inline void visible(const AttentionArgs& a, int32_t position, int64_t& first, int64_t& last) {
@@ -6,40 +206,87 @@ inline void visible(const AttentionArgs& a, int32_t position, int64_t& first, in
   last = a.causal && position + 1 < a.cached ? position + 1 : a.cached;
 }
 
-void attention_rows(const AttentionArgs& a, int64_t kv_head, int64_t first_query, int64_t last_query,
-                    float* scratch) {
-  const int64_t dim = (a.head_dim + 31) / 32 * 32;
-  const int64_t group = a.heads / a.kv_heads;
-  const int64_t row_bytes = cache_row_bytes(a.cache, a.head_dim);
-  float* key = scratch;
-  float* acc = scratch + dim;
-  for (int64_t i = first_query; i < last_query; ++i) {
+inline void attention_block(const AttentionArgs& a, const AttentionTask& task, const AttentionTile& t,
+                            int64_t begin, int64_t count) {
+  const int64_t group = a.heads / a.kv_heads, vectors = (a.head_dim + 15) / 16;
+  for (int64_t first = 0; first < t.rows; first += kRowTile) {
+    const int64_t n = t.rows - first < kRowTile ? t.rows - first : kRowTile;
+    int64_t low[kRowTile], high[kRowTile];
+    bool any = false;
+    for (int64_t r = 0; r < n; ++r) {
+      visible(a, a.positions[task.first_query + (first + r) / group], low[r], high[r]);
+      low[r] = low[r] > begin ? low[r] - begin : 0;
+      high[r] = high[r] < begin + count ? high[r] - begin : count;
+      any |= low[r] < high[r];
+    }
+    if (!any) continue;
+    score_rows(t, a.head_dim, t.q + first * a.head_dim, n, count);
+    float keep[kRowTile];
+    for (int64_t r = 0; r < n; ++r) {
+      softmax_row(t.p + r * kKeyBlock, count, low[r], high[r], t.top[first + r], t.total[first + r], keep[r]);
+    }
+    add_values(t, vectors, first, n, keep, count);
+  }
+}
+
+void attention_task(const AttentionArgs& a, const AttentionTask& task, float* scratch) {
+  const AttentionTile t = carve(a, task, scratch);
+  gather_queries(a, task, t);
+  int64_t begin = task.last_key, end = task.first_key;
+  for (int64_t i = task.first_query; i < task.last_query; ++i) {
     int64_t first = 0, last = 0;
     visible(a, a.positions[i], first, last);
-    for (int64_t h = kv_head * group; h < (kv_head + 1) * group; ++h) {
-      const float* q = a.q + i * a.q_stride + h * a.head_dim;
-      float* out = a.out + i * a.out_stride + h * a.head_dim;
-      float top = -INFINITY, total = 0.0F;
-      for (int64_t d = 0; d < dim; d += 16) store(acc + d, set(0.0F));
-      for (int64_t j = first; j < last; ++j) {
-        const int64_t at = (j * a.kv_heads + kv_head) * row_bytes;
-        cache_load_row(a.cache, a.keys + at, a.head_dim, key);
-        F dots = set(0.0F);
-        each16(a.head_dim, [&](int64_t d, int64_t k) { dots = fma(load_some(q + d, k), load(key + d), dots); });
-        const float score = reduce_add(dots) * a.scale;
-        const float old = top;
-        top = score > top ? score : top;
-        const float keep = std::exp(old - top), p = std::exp(score - top);
-        total = total * keep + p;
-        cache_load_row(a.cache, a.values + at, a.head_dim, key);
-        for (int64_t d = 0; d < dim; d += 16)
-          store(acc + d, fma(set(p), load(key + d), mul(load(acc + d), set(keep))));
-      }
-      const float inverse = total > 0.0F ? 1.0F / total : 0.0F;
-      each16(a.head_dim,
-             [&](int64_t d, int64_t k) { store_some(out + d, mul(load(acc + d), set(inverse)), k); });
-    }
+    begin = first < begin ? first : begin;
+    end = last > end ? last : end;
   }
+  begin = begin < task.first_key ? task.first_key : begin / kKeyBlock * kKeyBlock;
+  end = end < task.last_key ? end : task.last_key;
+  for (int64_t r = 0; r < t.rows; ++r) {
+    t.top[r] = -INFINITY;
+    t.total[r] = 0.0F;
+    for (int64_t d = 0; d < t.dim; d += 16) store(t.out + r * t.dim + d, set(0.0F));
+  }
+  for (int64_t j = begin; j < end; j += kKeyBlock) {
+    const int64_t count = end - j < kKeyBlock ? end - j : kKeyBlock;
+    load_block(a, t, task.kv_head, j, count);
+    attention_block(a, task, t, j, count);
+  }
+
+  const int64_t group = a.heads / a.kv_heads;
+  for (int64_t r = 0; r < t.rows; ++r) {
+    const float* sums = t.out + r * t.dim;
+    if (task.partial != nullptr) {
+      float* out = task.partial + r * (t.dim + 16);
+      out[0] = t.top[r];
+      out[1] = t.total[r];
+      for (int64_t d = 0; d < t.dim; d += 16) store(out + 16 + d, load(sums + d));
+      continue;
+    }
+    float* out =
+        a.out + (task.first_query + r / group) * a.out_stride + (task.kv_head * group + r % group) * a.head_dim;
+    const F inverse = set(t.total[r] > 0.0F ? 1.0F / t.total[r] : 0.0F);
+    each16(a.head_dim, [&](int64_t d, int64_t k) { store_some(out + d, mul(load(sums + d), inverse), k); });
+  }
+}
+
+/// Adds up the chunks of one row: `partial` is the first chunk's, the next is `stride` floats further.
+void attention_merge(const float* partial, int64_t chunks, int64_t stride, int64_t head_dim, float* out) {
+  float top = -INFINITY, total = 0.0F;
+  for (int64_t c = 0; c < chunks; ++c) top = partial[c * stride] > top ? partial[c * stride] : top;
+  each16(head_dim, [&](int64_t d, int64_t k) { store_some(out + d, set(0.0F), k); });
+  if (top == -INFINITY) return;
+  for (int64_t c = 0; c < chunks; ++c) {
+    const float* p = partial + c * stride;
+    if (p[1] == 0.0F) continue;
+    float f[16];
+    store(f, exp(set(p[0] - top)));
+    total += p[1] * f[0];
+    each16(head_dim, [&](int64_t d, int64_t k) {
+      store_some(out + d, fma(load(p + 16 + d), set(f[0]), load_some(out + d, k)), k);
+    });
+  }
+  const F inverse = set(total > 0.0F ? 1.0F / total : 0.0F);
+  each16(head_dim, [&](int64_t d, int64_t k) { store_some(out + d, mul(load_some(out + d, k), inverse), k); });
 }
 
 }  // namespace
@@ -55,7 +302,8 @@ void fill_ops(KernelTable& table) {
   table.gelu_tanh = gelu_tanh_rows;
   table.rope = rope_heads;
   table.cache_store = cache_store_row;
-  table.attention = attention_rows;
+  table.attention = attention_task;
+  table.attention_merge = attention_merge;
 }
 
 namespace {

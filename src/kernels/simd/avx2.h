@@ -221,3 +221,12 @@ inline I dot(I acc, B u, const int8_t* a) {
     return {dot_half(acc.a, _mm256_maddubs_epi16(u.a, x)), dot_half(acc.b, _mm256_maddubs_epi16(u.b, x))};
   }
 }
+inline void transpose(F (&r)[16]) {
+  alignas(32) float t[16][16];
+  for (int i = 0; i < 16; ++i) {
+    alignas(32) float row[16];
+    store(row, r[i]);
+    for (int j = 0; j < 16; ++j) t[j][i] = row[j];
+  }
+  for (int i = 0; i < 16; ++i) r[i] = load(t[i]);
+}

@@ -183,3 +183,27 @@ inline I dot(I acc, B u, const int8_t* a) {
   std::memcpy(&four, a, 4);
   return {_mm512_dpbusd_epi32(acc.v, u.v, _mm512_set1_epi32(four))};
 }
+inline void transpose(F (&r)[16]) {
+  // 2 × 2, then 4 × 4 within 128-bit lanes, then the lanes themselves.
+  __m512 t[16], q[16];
+  for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_unpacklo_ps(r[i].v, r[i + 1].v);
+    t[i + 1] = _mm512_unpackhi_ps(r[i].v, r[i + 1].v);
+  }
+  for (int i = 0; i < 16; i += 4) {
+    q[i] = _mm512_shuffle_ps(t[i], t[i + 2], 0x44);
+    q[i + 1] = _mm512_shuffle_ps(t[i], t[i + 2], 0xee);
+    q[i + 2] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+    q[i + 3] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0xee);
+  }
+  // q[4a + b] holds columns b, b+4, b+8, b+12 of rows 4a … 4a+3, one in each 128-bit lane.
+  for (int b = 0; b < 4; ++b) {
+    const __m512 x = _mm512_shuffle_f32x4(q[b], q[4 + b], 0x88), y = _mm512_shuffle_f32x4(q[b], q[4 + b], 0xdd);
+    const __m512 z = _mm512_shuffle_f32x4(q[8 + b], q[12 + b], 0x88),
+                 w = _mm512_shuffle_f32x4(q[8 + b], q[12 + b], 0xdd);
+    r[b].v = _mm512_shuffle_f32x4(x, z, 0x88);
+    r[b + 8].v = _mm512_shuffle_f32x4(x, z, 0xdd);
+    r[b + 4].v = _mm512_shuffle_f32x4(y, w, 0x88);
+    r[b + 12].v = _mm512_shuffle_f32x4(y, w, 0xdd);
+  }
+}

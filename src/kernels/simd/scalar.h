@@ -213,4 +213,14 @@ inline I dot(I acc, B u, const int8_t* a) {
       u.v[4 * i] * a[0] + u.v[4 * i + 1] * a[1] + u.v[4 * i + 2] * a[2] + u.v[4 * i + 3] * a[3];
   return acc;
 }
+/// Element j of vector i becomes element i of vector j.
+inline void transpose(F (&r)[16]) {
+  for (int i = 0; i < 16; ++i) {
+    for (int j = 0; j < i; ++j) {
+      const float x = r[i].v[j];
+      r[i].v[j] = r[j].v[i];
+      r[j].v[i] = x;
+    }
+  }
+}
 #undef LISSOM_LANES

@@ -1,9 +1,13 @@
 #include "verbs.h"
 
 #include <CLI/CLI.hpp>
+#include <csignal>
 #include <cstdio>
 
 int main(int argc, char** argv) {
+  // A file that may not grow further (ulimit -f) shall be an error like a full disk, not a death that leaves
+  // pieces.
+  std::signal(SIGXFSZ, SIG_IGN);
   CLI::App app{"lissom: the smallest model that keeps its quality, with proof"};
   app.set_version_flag("--version", std::string("lissom ") + LISSOM_VERSION);
   app.require_subcommand(1);

@@ -33,14 +33,16 @@ bool valid_utf8(std::string_view text) {
   return true;
 }
 
-std::string in_quotes(std::string_view text) {
-  constexpr size_t kLimit = 100;
+std::string printable(std::string_view text, size_t limit) {
   constexpr char kHex[] = "0123456789abcdef";
-  std::string out = "'";
-  while (!text.empty() && out.size() < kLimit) {
+  std::string out;
+  while (!text.empty() && out.size() < limit) {
     const size_t n = sequence_length(text);
     const auto c = static_cast<uint8_t>(text[0]);
-    if (n == 0 || c < 0x20U || c == 0x7fU) {
+    // U+0080 … U+009F are control characters too.
+    const bool control =
+        c < 0x20U || c == 0x7fU || (n == 2 && c == 0xc2U && static_cast<uint8_t>(text[1]) < 0xa0U);
+    if (n == 0 || control) {
       out += {'\\', 'x', kHex[c >> 4U], kHex[c & 15U]};
       text.remove_prefix(1);
     } else {
@@ -48,7 +50,11 @@ std::string in_quotes(std::string_view text) {
       text.remove_prefix(n);
     }
   }
-  return out + (text.empty() ? "'" : "…'");
+  return text.empty() ? out : out + "…";
+}
+
+std::string in_quotes(std::string_view text) {
+  return "'" + printable(text, 100) + "'";
 }
 
 }  // namespace lissom

@@ -1,6 +1,8 @@
 #pragma once
 // Small helpers for text from untrusted files.
 
+#include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -8,6 +10,10 @@ namespace lissom {
 
 /// Well-formed UTF-8: no overlong forms, no surrogates, nothing past U+10FFFF.
 [[nodiscard]] bool valid_utf8(std::string_view text);
+
+/// The text for a terminal: control characters and malformed bytes escaped as \xNN, "…" for what is past
+/// `limit` bytes.
+[[nodiscard]] std::string printable(std::string_view text, size_t limit = SIZE_MAX);
 
 /// 'text' in single quotes for a message: control characters and malformed bytes escaped as \xNN, cut at 100
 /// bytes.

@@ -26,7 +26,9 @@ class SafetensorsFile : public TensorSource {
   /// One file that lies in memory and outlives the result; `name` stands for the path in messages.
   [[nodiscard]] static Result<std::shared_ptr<SafetensorsFile>> open_memory(std::span<const std::byte> bytes,
                                                                             const std::string& name);
+  /// Of a sharded set, the first shard's.
   [[nodiscard]] virtual const std::map<std::string, std::string>& metadata() const = 0;
+  [[nodiscard]] virtual std::vector<std::filesystem::path> files() const = 0;
 };
 
 /// Puts tensors in the order in which the reference library writes them: wide types first, so that each lies

@@ -268,6 +268,11 @@ class Reader : public SafetensorsFile {
   [[nodiscard]] const std::map<std::string, std::string>& metadata() const override {
     return parts_.front().metadata;
   }
+  [[nodiscard]] std::vector<fs::path> files() const override {
+    std::vector<fs::path> paths;
+    for (const Part& part : parts_) paths.push_back(part.file->path());
+    return paths;
+  }
   [[nodiscard]] std::string origin() const override { return origin_; }
   [[nodiscard]] int64_t find(std::string_view name) const override {
     const auto it = index_.find(name);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/half.h"
+#include "codec/search/search.h"
 
 namespace lissom {
 
@@ -20,29 +21,15 @@ void expand_grid(const GridSpec& spec, const GridParams& params, BlockGrid& grid
   }
 }
 
-namespace {
-
-int nearest_level(const int8_t* levels, float t) {
-  int code = 0;
-  for (int i = 0; i < 15; ++i) code += t > 0.5F * static_cast<float>(levels[i] + levels[i + 1]);
-  return code;
-}
-
-}  // namespace
-
 void GridCodec::round(const BlockGrid& grid, int first, int count, const float* w, const float*,
                       int8_t* codes) const {
-  for (int i = 0; i < count; ++i) {
-    const auto j = static_cast<size_t>((first + i) / spec_.sub);
-    const float scale = grid.scale[j];
-    const float inverse = scale != 0 ? 1.0F / scale : 0.0F;
-    const float t = (w[i] - grid.offset[j]) * inverse;
-    if (spec_.levels != nullptr) {
-      codes[i] = static_cast<int8_t>(nearest_level(spec_.levels, t));
-    } else {
-      const float clamped = std::clamp(t, static_cast<float>(spec_.low), static_cast<float>(spec_.high));
-      codes[i] = static_cast<int8_t>(std::nearbyint(clamped));
-    }
+  const SearchTarget& target = active_search_target();
+  for (int done = 0; done < count;) {
+    const int at = first + done, sub = at / spec_.sub;
+    const int run = std::min(count - done, (sub + 1) * spec_.sub - at);
+    const auto j = static_cast<size_t>(sub);
+    target.round(spec_, grid.scale[j], grid.offset[j], run, w + done, codes + done);
+    done += run;
   }
 }
 
@@ -61,81 +48,16 @@ void GridCodec::choose(const float* w, const float* importance, BlockGrid& grid)
 
 void GridCodec::choose_blocks(const float* w, const float* importance, int64_t importance_blocks,
                               int64_t n_blocks, BlockGrid* grids) const {
-  std::vector<float> one(static_cast<size_t>(spec_.block), 1.0F);
-  for (int64_t b = 0; b < n_blocks; ++b) {
-    const float* v = importance != nullptr ? importance + b % importance_blocks * spec_.block : one.data();
-    choose_simple(w + b * spec_.block, v, grids[b]);
+  std::vector<float> normal;
+  if (importance != nullptr) {
+    normal.resize(static_cast<size_t>(importance_blocks * spec_.block));
+    normalise_importance(spec_, importance, importance_blocks, normal.data());
   }
-}
-
-namespace {
-
-struct Fit {
-  float scale = 0, offset = 0;
-  double error = 0;
-};
-
-/// Best scale and offset of one sub-block over shrunk ranges.
-Fit fit_sub(const GridCodec& codec, const GridSpec& spec, const float* w, const float* v) {
-  int8_t codes[256];
-  float back[256];
-  float low = 0, high = 0, extreme = 0;
-  for (int i = 0; i < spec.sub; ++i) {
-    low = std::min(low, w[i]);
-    high = std::max(high, w[i]);
-    if (std::fabs(w[i]) > std::fabs(extreme)) extreme = w[i];
-  }
-  Fit best;
-  best.error = HUGE_VAL;
-  for (int k = 0; k < 24; ++k) {
-    BlockGrid grid;
-    const float shrink = 1.0F - 0.02F * static_cast<float>(k);
-    if (spec.has_offset()) {
-      grid.scale[0] = (high - low) * shrink / static_cast<float>(spec.high);
-      grid.offset[0] = low * shrink;
-    } else {
-      grid.scale[0] = extreme * shrink / static_cast<float>(spec.levels != nullptr ? -127 : spec.low);
-    }
-    codec.round(grid, 0, spec.sub, w, v, codes);
-    codec.values(grid, 0, spec.sub, codes, back);
-    double error = 0;
-    for (int i = 0; i < spec.sub; ++i) {
-      const double e = static_cast<double>(w[i]) - static_cast<double>(back[i]);
-      error += static_cast<double>(v[i]) * e * e;
-    }
-    if (error < best.error) best = {grid.scale[0], grid.offset[0], error};
-  }
-  return best;
-}
-
-}  // namespace
-
-void GridCodec::choose_simple(const float* w, const float* v, BlockGrid& grid) const {
-  Fit fits[BlockGrid::kMaxSub];
-  float largest = 0, largest_min = 0;
-  for (int j = 0; j < spec_.subs(); ++j) {
-    fits[j] = fit_sub(*this, spec_, w + j * spec_.sub, v + j * spec_.sub);
-    if (std::fabs(fits[j].scale) > std::fabs(largest)) largest = fits[j].scale;
-    largest_min = std::max(largest_min, -fits[j].offset);
-  }
-  GridParams params;
-  if (spec_.kind == GridKind::scale || spec_.kind == GridKind::scale_offset) {
-    params.d = float_to_half(fits[0].scale);
-    params.m = float_to_half(fits[0].offset);
-  } else {
-    const bool minima = spec_.kind == GridKind::sub_scale_min;
-    params.d = float_to_half(largest / static_cast<float>(minima ? spec_.scale_high : spec_.scale_low));
-    params.m = minima ? float_to_half(largest_min / static_cast<float>(spec_.min_high)) : uint16_t{0};
-    const float d = half_to_float(params.d), m = half_to_float(params.m);
-    for (int j = 0; j < spec_.subs(); ++j) {
-      const float s = d != 0 ? std::nearbyint(fits[j].scale / d) : 0;
-      const float o = m != 0 ? std::nearbyint(-fits[j].offset / m) : 0;
-      params.scale[j] = static_cast<int8_t>(
-          std::clamp(s, static_cast<float>(spec_.scale_low), static_cast<float>(spec_.scale_high)));
-      params.min[j] = static_cast<int8_t>(std::clamp(o, 0.0F, static_cast<float>(spec_.min_high)));
-    }
-  }
-  expand_grid(spec_, params, grid);
+  std::vector<GridParams> params(static_cast<size_t>(n_blocks));
+  active_search_target().search(spec_, plan(importance != nullptr), w,
+                                importance != nullptr ? normal.data() : nullptr, importance_blocks, n_blocks,
+                                params.data());
+  for (int64_t b = 0; b < n_blocks; ++b) expand_grid(spec_, params[static_cast<size_t>(b)], grids[b]);
 }
 
 }  // namespace lissom

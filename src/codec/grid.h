@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <vector>
 
 #include "lissom/codec.h"
 
@@ -42,6 +43,22 @@ struct GridSpec {
   }
 };
 
+/// Part of a sub-block's range that a candidate leaves out below and above.
+struct Shrink {
+  float low, high;
+};
+
+/// How far the search for a block's parameters goes.
+struct SearchPlan {
+  std::vector<float> positions;  ///< without offset: where on the level axis the largest weight is tried
+  std::vector<Shrink> shrinks;   ///< with offset: ranges that are tried
+  std::vector<float> divisors;   ///< super-block scale: the largest ideal scale over these; a multiple of 16
+  std::vector<float> minimum_divisors;  ///< the same for the minima
+  int refits = 0;                       ///< rounds of refitting to the codes and rounding again
+  int reach = 0;                        ///< how far a sub-block's integer scale is moved in each round
+};
+[[nodiscard]] SearchPlan make_search_plan(const GridSpec& spec, bool weighted);
+
 /// Sets scale[], offset[] and stored from the stored form.
 void expand_grid(const GridSpec& spec, const GridParams& params, BlockGrid& grid);
 
@@ -54,8 +71,10 @@ void expand_grid(const GridSpec& spec, const GridParams& params, BlockGrid& grid
 /// Everything of a scalar-grid codec but the place of its bits.
 class GridCodec : public BlockCodec {
  public:
-  explicit GridCodec(const GridSpec& spec) : spec_(spec) {}
+  explicit GridCodec(const GridSpec& spec)
+      : spec_(spec), plain_(make_search_plan(spec, false)), weighted_(make_search_plan(spec, true)) {}
   [[nodiscard]] const GridSpec& spec() const { return spec_; }
+  [[nodiscard]] const SearchPlan& plan(bool weighted) const { return weighted ? weighted_ : plain_; }
 
   [[nodiscard]] int block_weights() const override { return spec_.block; }
   void choose(const float* w, const float* importance, BlockGrid& grid) const override;
@@ -66,8 +85,8 @@ class GridCodec : public BlockCodec {
   void values(const BlockGrid& grid, int first, int count, const int8_t* codes, float* w) const override;
 
  private:
-  void choose_simple(const float* w, const float* v, BlockGrid& grid) const;
   GridSpec spec_;
+  SearchPlan plain_, weighted_;
 };
 
 /// Layout gives: Block, kSpec, kName, kInterval; get_params/set_params and get_codes/set_codes between a Block

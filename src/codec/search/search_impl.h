@@ -1,0 +1,89 @@
+#pragma once
+// The two entries of a SearchTarget. Included after a lanes header, by one .cpp for each instruction set.
+
+#include <algorithm>
+
+#include "codec/search/scale_search.h"
+#include "codec/search/super_affine_search.h"
+#include "codec/search/super_scale_search.h"
+
+namespace lissom::LANES {
+namespace {
+
+template <int N, bool Weighted, class Grid>
+LANES_FN void search_blocks(const GridSpec& spec, const SearchPlan& plan, const float* w, const float* v,
+                            int64_t v_blocks, int64_t n_blocks, GridParams* params) {
+  const Grid grid(spec);
+  const int64_t together = 16 / spec.subs();
+  Tile<N> tile;
+  for (int64_t first = 0; first < n_blocks; first += together) {
+    const auto blocks = static_cast<int>(std::min(together, n_blocks - first));
+    load_tile<N, Weighted>(spec, w, v, v_blocks, first, n_blocks, tile);
+    if constexpr (N == 32) {
+      if (spec.kind == GridKind::scale || spec.kind == GridKind::scale_offset) {
+        uint16_t d[16], m[16] = {};
+        if (spec.kind == GridKind::scale) {
+          search_scale<N, Weighted>(tile, grid, plan.positions, plan.refits, d);
+        } else {
+          const AffineHalves best = search_affine<N, Weighted>(
+              tile, grid, static_cast<float>(spec.high - spec.low), plan.shrinks, plan.refits);
+          store_half(d, best.d);
+          store_half(m, best.m);
+        }
+        for (int b = 0; b < blocks; ++b) {
+          params[first + b].d = d[b];
+          params[first + b].m = m[b];
+        }
+        continue;
+      }
+    }
+    if (spec.kind == GridKind::sub_scale)
+      search_super_scales<N, Weighted>(spec, tile, grid, plan, blocks, params + first);
+    else
+      search_super_affine<N, Weighted>(spec, tile, grid, plan, blocks, params + first);
+  }
+}
+
+template <int N, class Grid>
+LANES_FN void search_grid(const GridSpec& spec, const SearchPlan& plan, const float* w, const float* v,
+                          int64_t v_blocks, int64_t n_blocks, GridParams* params) {
+  if (v != nullptr)
+    search_blocks<N, true, Grid>(spec, plan, w, v, v_blocks, n_blocks, params);
+  else
+    search_blocks<N, false, Grid>(spec, plan, w, v, v_blocks, n_blocks, params);
+}
+
+LANES_FN void search(const GridSpec& spec, const SearchPlan& plan, const float* w, const float* v,
+                     int64_t v_blocks, int64_t n_blocks, GridParams* params) {
+  if (spec.levels != nullptr)
+    search_grid<32, Uneven>(spec, plan, w, v, v_blocks, n_blocks, params);
+  else if (spec.sub == 32)
+    search_grid<32, Linear>(spec, plan, w, v, v_blocks, n_blocks, params);
+  else
+    search_grid<16, Linear>(spec, plan, w, v, v_blocks, n_blocks, params);
+}
+
+template <class Grid>
+LANES_INLINE void round_with(const Grid& grid, float scale, float offset, int count, const float* w,
+                             int8_t* codes) {
+  const F inv = inverse(set(scale)), shift = set(offset);
+  int i = 0;
+  for (; i + 16 <= count; i += 16) store_int8(codes + i, grid.code((load(w + i) - shift) * inv));
+  if (i == count) return;
+  float rest[16] = {};
+  int8_t rest_codes[16];
+  std::copy(w + i, w + count, rest);
+  store_int8(rest_codes, grid.code((load(rest) - shift) * inv));
+  std::copy_n(rest_codes, count - i, codes + i);
+}
+
+LANES_FN void round_codes(const GridSpec& spec, float scale, float offset, int count, const float* w,
+                          int8_t* codes) {
+  if (spec.levels != nullptr)
+    round_with(Uneven(spec), scale, offset, count, w, codes);
+  else
+    round_with(Linear(spec), scale, offset, count, w, codes);
+}
+
+}  // namespace
+}  // namespace lissom::LANES

@@ -1,0 +1,11 @@
+#include "codec/simd/lanes_portable.h"
+
+#include "codec/search/search_impl.h"
+
+namespace lissom {
+
+SearchTarget portable_search_target() {
+  return {"scalar", LANES::search, LANES::round_codes};
+}
+
+}  // namespace lissom

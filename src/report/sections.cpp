@@ -1,0 +1,256 @@
+#include <fmt/format.h>
+
+#include <cmath>
+#include <map>
+
+#include "report/html.h"
+#include "report/page.h"
+#include "report/report.h"
+
+namespace lissom {
+namespace {
+
+using namespace html;
+
+const Json& results_of(const Json& report) {
+  static const Json kNone = Json::array();
+  const Json& results = member(report, "results");
+  return results.is_array() ? results : kNone;
+}
+
+std::string percent(std::optional<double> share) {
+  return share ? fmt::format("{:.2f}%", *share * 100) : "–";
+}
+
+std::string times_smaller(const Json& report, const Json& result) {
+  const auto before = number(member(report, "source"), "tensor_bytes"), after = number(result, "tensor_bytes");
+  return before && after && *after > 0 ? fmt::format("{:.2f}×", *before / *after) : "–";
+}
+
+std::string header(const Json& report) {
+  const Json& source = member(report, "source");
+  return fmt::format(
+      "<h1>{}</h1><p class=\"soft\">Compression report. Source: {} weights ({}), {} of tensors at {} bits per "
+      "weight.</p>\n",
+      text(source, "name"),
+      number(source, "weights") ? fmt::format("{:.1f} M", *number(source, "weights") / 1e6) : "–",
+      text(source, "architecture"), megabytes(number(source, "tensor_bytes")),
+      figure(number(source, "bits_per_weight"), 2));
+}
+
+std::string tile(const std::string& label, const std::string& big, const std::string& sub) {
+  return fmt::format(
+      "<div class=\"tile\"><div class=\"label\">{}</div><div class=\"big\">{}</div><div "
+      "class=\"sub\">{}</div></div>",
+      label, big, sub);
+}
+
+/// One result: a tile for each thing that matters. Several: a tile for each result.
+std::string tiles(const Json& report) {
+  const Json& results = results_of(report);
+  std::string out = "<div class=\"tiles\">";
+  for (const Json& r : results) {
+    const Json& e = member(r, "eval");
+    const std::string kld =
+        fmt::format("{} ± {}", small(number(e, "kld_mean")), small(number(e, "kld_mean_error")));
+    if (results.size() > 1) {
+      out += tile(
+          text(r, "scheme"), megabytes(number(r, "file_bytes")),
+          fmt::format("{} smaller · {} bits per weight<br>KL {} · same top token {}", times_smaller(report, r),
+                      figure(number(r, "bits_per_weight"), 2), kld, percent(number(e, "same_top"))));
+      continue;
+    }
+    out += tile("Size", megabytes(number(r, "file_bytes")),
+                fmt::format("{} smaller · {} bits per weight", times_smaller(report, r),
+                            figure(number(r, "bits_per_weight"), 2)));
+    out += tile("KL divergence, mean", small(number(e, "kld_mean")),
+                fmt::format("± {} · 99% of tokens below {}", small(number(e, "kld_mean_error")),
+                            small(number(e, "kld_p99"))));
+    out += tile("Same most likely token", percent(number(e, "same_top")),
+                fmt::format("± {} of {} tokens", percent(number(e, "same_top_error")), text(e, "tokens")));
+    out += tile(
+        "Perplexity", figure(number(e, "ppl"), 3),
+        fmt::format("± {} · source {}", figure(number(e, "ppl_error"), 3), figure(number(e, "ppl_base"), 3)));
+  }
+  return out + "</div>\n";
+}
+
+std::string verdict(const Json& result) {
+  const Json& limits = member(result, "limits");
+  if (!limits.is_array() || limits.empty()) return "none set";
+  std::string out;
+  for (const Json& limit : limits)
+    out += fmt::format("<span class=\"{}\">{} {} {} {}</span> ", flag(limit, "met") ? "ok" : "no",
+                       text(limit, "name"), small(number(limit, "value")), flag(limit, "met") ? "≤" : "&gt;",
+                       small(number(limit, "limit")));
+  return out;
+}
+
+std::string comparison(const Json& report) {
+  std::string out =
+      "<h2>What was kept</h2><div class=\"scroll\"><table><thead><tr><th>scheme</th><th class=\"n\">file</th>"
+      "<th class=\"n\">smaller</th><th class=\"n\">bits</th><th class=\"n\">perplexity</th><th "
+      "class=\"n\">change</th>"
+      "<th class=\"n\">KL mean</th><th class=\"n\">KL median</th><th class=\"n\">KL 99%</th><th class=\"n\">KL "
+      "max</th>"
+      "<th class=\"n\">same top</th><th class=\"n\">tokens/s</th><th class=\"n\">repetition</th><th>limits</th>"
+      "</tr></thead><tbody>";
+  for (const Json& r : results_of(report)) {
+    const Json& e = member(r, "eval");
+    const auto ppl = number(e, "ppl"), base = number(e, "ppl_base");
+    const std::string change =
+        ppl && base && *base > 0 ? fmt::format("{:+.2f}%", (*ppl / *base - 1) * 100) : std::string("–");
+    out += fmt::format(
+        "<tr><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td "
+        "class=\"n\">{}</td>"
+        "<td class=\"n\">{}</td><td class=\"n\">{} ± {}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>"
+        "<td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td "
+        "class=\"n\">{}</td><td>{}</td></tr>",
+        text(r, "scheme"), megabytes(number(r, "file_bytes")), times_smaller(report, r),
+        figure(number(r, "bits_per_weight"), 2), figure(ppl, 3), change, small(number(e, "kld_mean")),
+        small(number(e, "kld_mean_error")), small(number(e, "kld_median")), small(number(e, "kld_p99")),
+        small(number(e, "kld_max")), percent(number(e, "same_top")), figure(number(e, "tokens_per_second"), 0),
+        percent(number(member(r, "health"), "repetition")), verdict(r));
+  }
+  out += "</tbody></table></div>\n";
+  const Json& machine = member(report, "machine");
+  return out +
+         fmt::format(
+             "<p class=\"soft\">Speed is that of the evaluation, reading text, with {} threads on {}.</p>",
+             text(machine, "threads"), text(machine, "cpu"));
+}
+
+std::string notes(const Json& list) {
+  std::string out;
+  if (list.is_array())
+    for (const Json& note : list)
+      if (note.is_string()) out += "<p class=\"note\">" + escaped(note.get<std::string>()) + "</p>";
+  return out;
+}
+
+std::string fallbacks(const Json& result) {
+  std::map<std::string, int> reasons;
+  int kept = 0, fallback = 0;
+  double kept_bytes = 0;
+  const Json& tensors = member(result, "tensors");
+  if (tensors.is_array()) {
+    for (const Json& t : tensors) {
+      if (flag(t, "kept")) {
+        ++kept;
+        kept_bytes += number(t, "bytes_after").value_or(0);
+      }
+      if (!flag(t, "fallback")) continue;
+      ++fallback;
+      std::string why = text(t, "reason");
+      if (const size_t cut = why.rfind("; "); cut != std::string::npos) why = why.substr(cut + 2);
+      ++reasons[why + " → " + text(t, "codec")];
+    }
+  }
+  std::string out =
+      fmt::format("<p>{} small tensors (norms, biases, positions) stay F32: {}.", kept,
+                  kept_bytes < 1e5 ? fmt::format("{:.1f} kB", kept_bytes / 1e3) : megabytes(kept_bytes));
+  if (fallback == 0) return out + " Every other tensor has the codec that the scheme names.</p>";
+  out += fmt::format(" {} could not have the codec that the scheme names:</p><ul>", fallback);
+  for (const auto& [why, count] : reasons) out += fmt::format("<li>{} × {}</li>", count, why);
+  return out + "</ul>";
+}
+
+std::string left_out(const Json& report) {
+  const Json& c = member(report, "calibration");
+  const Json& e = member(report, "evaluation");
+  std::string out = "<h2>What was not covered, and why</h2>" + notes(member(report, "warnings"));
+  out += fmt::format(
+      "<dl><dt>calibration</dt><dd>{}</dd><dt>tokens seen</dt><dd>{} in {} chunks of {}; {} chunks left out "
+      "for "
+      "non-finite activations</dd><dt>matrices without statistics</dt><dd>{}</dd><dt>evaluation "
+      "text</dt><dd>{}</dd>"
+      "<dt>disjoint from calibration</dt><dd>{}</dd></dl>\n",
+      text(c, "description"), text(c, "tokens"), text(c, "chunks"), text(c, "chunk_size"),
+      text(c, "skipped_chunks"), text(c, "uncovered"), text(e, "description"), text(e, "disjoint"));
+  for (const Json& r : results_of(report)) {
+    if (results_of(report).size() > 1) out += "<h3>" + text(r, "scheme") + "</h3>";
+    out += fallbacks(r) + notes(member(r, "warnings"));
+  }
+  return out;
+}
+
+std::string tensor_rows(const Json& result) {
+  std::string out;
+  const Json& tensors = member(result, "tensors");
+  if (!tensors.is_array()) return out;
+  for (const Json& t : tensors) {
+    std::string shape;
+    if (const Json& dims = member(t, "shape"); dims.is_array())
+      for (const Json& d : dims)
+        if (d.is_number_integer()) shape += (shape.empty() ? "" : " × ") + std::to_string(d.get<int64_t>());
+    const auto raw = [&](const char* key) {
+      return fmt::format("{:.17g}", number(t, key).value_or(std::nan("")));
+    };
+    out += fmt::format(
+        "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td class=\"n\" data-v=\"{}\">{}</td>"
+        "<td class=\"n\" data-v=\"{}\">{}</td><td class=\"n\" data-v=\"{}\">{}</td><td class=\"n\" "
+        "data-v=\"{}\">{}</td>"
+        "<td class=\"why\">{}</td></tr>\n",
+        text(t, "name"), shape, text(t, "from"), text(t, "codec"), raw("bits"), figure(number(t, "bits"), 2),
+        raw("bytes_after"), figure(number(t, "bytes_after"), 0), raw("relative_error"),
+        small(number(t, "relative_error")), raw("weighted_relative_error"),
+        small(number(t, "weighted_relative_error")), text(t, "reason"));
+  }
+  return out;
+}
+
+std::string tensor_tables(const Json& report) {
+  std::string out = "<h2>Each tensor</h2>";
+  for (const Json& r : results_of(report)) {
+    out += fmt::format("<details{}><summary>{}: {}, {} bits per weight</summary>",
+                       results_of(report).size() == 1 ? " open" : "", text(r, "scheme"), text(r, "file"),
+                       figure(number(r, "bits_per_weight"), 2));
+    out += layer_map(r);
+    out +=
+        "<div class=\"scroll tall\" style=\"margin-top:12px\"><table><thead><tr><th data-k=\"t\">tensor</th>"
+        "<th data-k=\"t\">shape</th><th data-k=\"t\">from</th><th data-k=\"t\">codec</th><th class=\"n\" "
+        "data-k=\"n\">bits</th><th class=\"n\" data-k=\"n\">bytes</th><th class=\"n\" "
+        "data-k=\"n\">error</th><th "
+        "class=\"n\" data-k=\"n\">weighted</th><th>why</th></tr></thead><tbody>";
+    out += tensor_rows(r) + "</tbody></table></div></details>\n";
+  }
+  return out +
+         "<p class=\"soft\">Error: √(Σ(w−ŵ)² / Σw²). Weighted: the same with the mean square of each column's "
+         "input as "
+         "weight. Click a heading to sort.</p>";
+}
+
+std::string provenance(const Json& report) {
+  const Json& machine = member(report, "machine");
+  const Json& source = member(report, "source");
+  std::string out = fmt::format(
+      "<h2>How it was made</h2><dl><dt>lissom</dt><dd>{}</dd><dt>source</dt><dd>{}, <code>{}</code></dd>"
+      "<dt>machine</dt><dd>{}, {} threads, {} kernels</dd>",
+      text(machine, "lissom"), text(source, "file"), text(source, "digest"), text(machine, "cpu"),
+      text(machine, "threads"), text(machine, "kernels"));
+  for (const Json& r : results_of(report))
+    out += fmt::format("<dt>{}</dt><dd>{}: <code>sha256:{}</code>, written in {} s</dd>", text(r, "scheme"),
+                       text(r, "file"), text(r, "sha256"), figure(number(r, "seconds"), 1));
+  return out + "</dl>";
+}
+
+}  // namespace
+
+std::string report_html(const Json& report) {
+  std::string page =
+      "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n<meta name=\"viewport\" "
+      "content=\"width=device-width, initial-scale=1\">\n<meta http-equiv=\"Content-Security-Policy\" "
+      "content=\"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'\">\n<title>";
+  page += text(member(report, "source"), "name") + " – compression report</title>\n<style>";
+  page += kPageStyle;
+  page += "</style></head>\n<body><main>\n";
+  page += header(report) + tiles(report);
+  if (const std::string chart = size_chart(report); !chart.empty())
+    page += "<h2>Size against divergence</h2>" + chart;
+  page += comparison(report) + left_out(report) + tensor_tables(report) + provenance(report);
+  page += "</main>\n<script>";
+  page += kPageScript;
+  return page + "</script></body></html>\n";
+}
+
+}  // namespace lissom

@@ -1,6 +1,7 @@
 #include <cstdlib>
 #include <string>
 
+#include "base/cpu.h"
 #include "kernels/table.h"
 
 namespace lissom::kernels {
@@ -12,8 +13,7 @@ std::string_view target_name(Target target) {
 std::vector<Target> supported_targets() {
   __builtin_cpu_init();
   std::vector<Target> list;
-  const bool avx2 =
-      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && cpu_has_f16c();
   if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512vnni")) {

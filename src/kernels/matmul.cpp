@@ -36,32 +36,36 @@ void matmul(Target target, ThreadPool& pool, std::span<const MatmulTerm> terms, 
   const int64_t cols = terms[0].weights->cols();
   const int64_t tile = table.tile, tiles = (m + tile - 1) / tile;
   const int64_t tokens = (tiles - 1) * tile + padded_tile(m - (tiles - 1) * tile);
-  bool want_int8 = false, want_f32 = false;
+  bool want_int8 = false, want_f32 = false, want_bf16 = false;
   int64_t worker_floats = 0, panels = 0;
   for (const MatmulTerm& t : terms) {
     assert(t.weights->cols() == cols);
     want_int8 |= t.weights->input(m) == Input::int8;
     want_f32 |= t.weights->input(m) == Input::f32;
+    want_bf16 |= t.weights->input(m) == Input::bf16;
     worker_floats = std::max(worker_floats, t.weights->panel_scratch());
     panels += (t.weights->rows() + kPanelRows - 1) / kPanelRows;
   }
 
   const int64_t int8_bytes = want_int8 ? aligned(tokens * (cols / 32) * kInt8GroupBytes) : 0;
   const int64_t f32_bytes = want_f32 ? aligned(tokens * cols * 4) : 0;
+  const int64_t pairs = (cols + 1) / 2, bf16_bytes = want_bf16 ? aligned(tokens * pairs * 4) : 0;
   const int64_t worker_bytes = aligned(worker_floats * 4);
-  const int64_t need = kAlign + int8_bytes + f32_bytes + worker_bytes * pool.size();
+  const int64_t need = kAlign + int8_bytes + f32_bytes + bf16_bytes + worker_bytes * pool.size();
   if (static_cast<int64_t>(scratch.size()) < need) scratch.resize(static_cast<size_t>(need));
   auto* base = scratch.data() +
                (kAlign - static_cast<int64_t>(std::bit_cast<uintptr_t>(scratch.data()) % kAlign)) % kAlign;
   auto* int8 = reinterpret_cast<uint8_t*>(base);
   auto* f32 = reinterpret_cast<float*>(base + int8_bytes);
-  std::byte* workers = base + int8_bytes + f32_bytes;
+  auto* bf16 = reinterpret_cast<uint16_t*>(base + int8_bytes + f32_bytes);
+  std::byte* workers = base + int8_bytes + f32_bytes + bf16_bytes;
 
   pool.parallel_for(tiles, 4, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t first = i * tile, count = std::min(tile, m - first);
       if (want_int8)
         table.prepare_int8(x + first * cols, cols, count, int8 + first * (cols / 32) * kInt8GroupBytes);
+      if (want_bf16) table.prepare_bf16(x + first * cols, cols, count, bf16 + first * pairs * 2);
       if (want_f32) prepare_f32(x + first * cols, cols, count, f32 + first * cols);
     }
   });
@@ -73,6 +77,7 @@ void matmul(Target target, ThreadPool& pool, std::span<const MatmulTerm> terms, 
   in.x = x;
   in.int8 = int8;
   in.f32 = f32;
+  in.bf16 = bf16;
   const int64_t grain = std::max<int64_t>(1, panels / (pool.size() * 8));
   pool.parallel_for(panels, grain, [&](int64_t begin, int64_t end, int worker) {
     auto* own = reinterpret_cast<float*>(workers + worker_bytes * worker);

@@ -103,6 +103,7 @@ struct FloatFormat {
   int64_t element_bytes;
   int64_t columns_together;  ///< consecutive columns of a row that lie side by side in a panel
   RunPanel KernelTable::*run;
+  RunPanel KernelTable::*bf16_run;  ///< for prompts, where the target has it; or null
   float (*decode)(const uint8_t* element);
 };
 
@@ -119,9 +120,9 @@ float decode_bf16(const uint8_t* p) {
 }
 
 constexpr FloatFormat kFloatFormats[] = {
-    {"F32", 4, 1, &KernelTable::f32, decode_f32},
-    {"F16", 2, 1, &KernelTable::f16, decode_f16},
-    {"BF16", 2, 2, &KernelTable::bf16, decode_bf16},
+    {"F32", 4, 1, &KernelTable::f32, nullptr, decode_f32},
+    {"F16", 2, 1, &KernelTable::f16, nullptr, decode_f16},
+    {"BF16", 2, 2, &KernelTable::bf16, &KernelTable::bf16_dot, decode_bf16},
 };
 
 class FloatMatrix final : public MatrixBase {
@@ -150,12 +151,16 @@ class FloatMatrix final : public MatrixBase {
     for (int64_t k = 0; k < cols_; ++k)
       out[k] = format_.decode(p + (k / c * kPanelRows * c + lane * c + k % c) * e);
   }
-  [[nodiscard]] Input input(int64_t) const override { return Input::f32; }
+  /// A few tokens are bound by memory, so their activations need no rounding.
+  [[nodiscard]] Input input(int64_t m) const override {
+    const bool rounded = m >= 4 && format_.bf16_run != nullptr && table_.*format_.bf16_run != nullptr;
+    return rounded ? Input::bf16 : Input::f32;
+  }
   void run_panels(int64_t first, int64_t last, const PreparedInput& x, const float* bias, float* y,
                   float*) const override {
+    const RunPanel run = table_.*(input(x.m) == Input::bf16 ? format_.bf16_run : format_.run);
     blocked(first, last, x, cols_ * 4, [&](int64_t p, int64_t t0, int64_t t1, int64_t n) {
-      (table_.*format_.run)(panel(p), x, t0, t1, n, bias == nullptr ? nullptr : bias + p * kPanelRows,
-                            y + p * kPanelRows, rows_);
+      run(panel(p), x, t0, t1, n, bias == nullptr ? nullptr : bias + p * kPanelRows, y + p * kPanelRows, rows_);
     });
   }
 

@@ -56,6 +56,9 @@ struct KernelTable {
   RunPanel int8[BlockFormats::kSize];
   /// F32 panels are [column][16] floats, F16 the same in halves, BF16 [pair of columns][16][2].
   RunPanel f32, f16, bf16;
+  /// Null where the CPU has no BF16 dot product.
+  void (*prepare_bf16)(const float* x, int64_t cols, int64_t count, uint16_t* out);
+  RunPanel bf16_dot;
   RunPanel exact;  ///< as f32, with double sums
 
   void (*rms_norm)(const float* x, const float* weight, float eps, int64_t n, float* y);
@@ -85,6 +88,7 @@ void fill_float(KernelTable& table);
 void fill_ops(KernelTable& table);
 }  // namespace avx2_target
 namespace avx512_target {
+void fill_bf16(KernelTable& table);
 void fill_int8(KernelTable& table);
 void fill_float(KernelTable& table);
 void fill_ops(KernelTable& table);

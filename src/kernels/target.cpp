@@ -60,6 +60,7 @@ const KernelTable& kernel_table(Target target) {
   static const KernelTable avx512 = [] {
     KernelTable t{};
     avx512_target::fill_int8(t);
+    avx512_target::fill_bf16(t);
     avx512_target::fill_float(t);
     avx512_target::fill_ops(t);
     return t;

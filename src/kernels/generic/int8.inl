@@ -202,21 +202,18 @@ void int8_run(const uint8_t* panel, const PreparedInput& x, int64_t first, int64
 }
 
 /// One group of 32 values of token t. A NaN or an infinity makes the scale NaN, so that it reaches the result.
-inline void quantize_group(const float* x, int t, int T, uint8_t* group) {
+template <int T>
+inline void quantize_group(const float* x, int t, uint8_t* group) {
   const F lo = load(x), hi = load(x + 16);
+  // max() may drop a NaN, and 0·∞ is one: their products with 0 are added back.
   const float largest = reduce_max(max(abs(lo), abs(hi)));
-  const F zero = set(0.0F);
-  const float poison = reduce_add(add(mul(lo, zero), mul(hi, zero)));
-  // Below 2^-118 the reciprocal would overflow; such values are no different from zero to any weight.
+  const float poison = reduce_add(mul(add(lo, hi), set(0.0F)));
+  // Below 3e-36 the reciprocal would overflow; such values are no different from zero to any weight.
   const bool tiny = largest < 3e-36F;
-  const F inverse = set(tiny ? 0.0F : 127.0F / largest);
-  const float scale = (tiny ? 0.0F : largest / 127.0F) + poison;
-  int8_t codes[32];
-  store_s8(codes, mul(lo, inverse));
-  store_s8(codes + 16, mul(hi, inverse));
-  int32_t sums[2] = {0, 0};
-  for (int i = 0; i < 32; ++i) sums[i / 16] += codes[i];
-  for (int s = 0; s < 8; ++s) std::memcpy(group + (s * T + t) * 4, codes + s * 4, 4);
+  const float inverse = tiny ? 0.0F : 127.0F / largest;
+  const float scale = (tiny ? 0.0F : largest * (1.0F / 127.0F)) + poison;
+  int32_t sums[2];
+  quantize_store<T>(lo, hi, set(inverse), group + t * 4, sums);
   const float sum = scale * static_cast<float>(sums[0] + sums[1]);
   const int32_t minus[3] = {-(sums[0] + sums[1]), -sums[0], -sums[1]};
   std::memcpy(group + 32 * T + 4 * t, &scale, 4);
@@ -224,12 +221,27 @@ inline void quantize_group(const float* x, int t, int T, uint8_t* group) {
   for (int i = 0; i < 3; ++i) std::memcpy(group + (40 + 4 * i) * T + 4 * t, &minus[i], 4);
 }
 
-void prepare_int8(const float* x, int64_t cols, int64_t count, uint8_t* out) {
-  const int T = padded_tile(count);
+template <int T>
+void prepare_int8_tile(const float* x, int64_t cols, int64_t count, uint8_t* out) {
+  if (count < T) std::memset(out, 0, static_cast<size_t>(cols / 32 * T * kInt8GroupBytes));
   for (int64_t g = 0; g < cols / 32; ++g) {
     uint8_t* group = out + g * T * kInt8GroupBytes;
-    if (count < T) std::memset(group, 0, static_cast<size_t>(T * kInt8GroupBytes));
-    for (int t = 0; t < count; ++t) quantize_group(x + t * cols + g * 32, t, T, group);
+    for (int t = 0; t < count; ++t) quantize_group<T>(x + t * cols + g * 32, t, group);
+  }
+}
+
+void prepare_int8(const float* x, int64_t cols, int64_t count, uint8_t* out) {
+  switch (padded_tile(count)) {
+    case 1:
+      return prepare_int8_tile<1>(x, cols, count, out);
+    case 2:
+      return prepare_int8_tile<2>(x, cols, count, out);
+    case 4:
+      return prepare_int8_tile<4>(x, cols, count, out);
+    case 8:
+      return prepare_int8_tile<8>(x, cols, count, out);
+    default:
+      return prepare_int8_tile<12>(x, cols, count, out);
   }
 }
 

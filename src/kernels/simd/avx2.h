@@ -230,3 +230,14 @@ inline void transpose(F (&r)[16]) {
   }
   for (int i = 0; i < 16; ++i) r[i] = load(t[i]);
 }
+
+/// 32 values times `inverse` as int8: four columns each T·4 bytes apart, and their sums over each 16.
+template <int T>
+inline void quantize_store(F lo, F hi, F inverse, uint8_t* out, int32_t (&sums)[2]) {
+  alignas(64) int8_t codes[32];
+  store_s8(codes, mul(lo, inverse));
+  store_s8(codes + 16, mul(hi, inverse));
+  sums[0] = sums[1] = 0;
+  for (int i = 0; i < 32; ++i) sums[i / 16] += codes[i];
+  for (int s = 0; s < 8; ++s) std::memcpy(out + s * T * 4, codes + s * 4, 4);
+}

@@ -207,3 +207,26 @@ inline void transpose(F (&r)[16]) {
     r[b + 12].v = _mm512_shuffle_f32x4(y, w, 0xdd);
   }
 }
+
+template <int T>
+inline void quantize_store(F lo, F hi, F inverse, uint8_t* out, int32_t (&sums)[2]) {
+  const __m512i a = _mm512_cvtps_epi32(_mm512_mul_ps(lo.v, inverse.v));
+  const __m512i b = _mm512_cvtps_epi32(_mm512_mul_ps(hi.v, inverse.v));
+  const __m128i c = _mm512_cvtsepi32_epi8(a), d = _mm512_cvtsepi32_epi8(b);
+  // A dot product with ones sums each four; two horizontal steps sum those.
+  const __m256i both = _mm256_inserti128_si256(_mm256_castsi128_si256(c), d, 1);
+  __m256i s = _mm256_dpbusd_epi32(_mm256_setzero_si256(), _mm256_set1_epi8(1), both);
+  s = _mm256_add_epi32(s, _mm256_shuffle_epi32(s, 0x4e));
+  s = _mm256_add_epi32(s, _mm256_shuffle_epi32(s, 0xb1));
+  sums[0] = _mm256_cvtsi256_si32(s);
+  sums[1] = _mm_cvtsi128_si32(_mm256_extracti128_si256(s, 1));
+  const auto put = [out](int step, int32_t four) { std::memcpy(out + step * T * 4, &four, 4); };
+  put(0, _mm_cvtsi128_si32(c));
+  put(1, _mm_extract_epi32(c, 1));
+  put(2, _mm_extract_epi32(c, 2));
+  put(3, _mm_extract_epi32(c, 3));
+  put(4, _mm_cvtsi128_si32(d));
+  put(5, _mm_extract_epi32(d, 1));
+  put(6, _mm_extract_epi32(d, 2));
+  put(7, _mm_extract_epi32(d, 3));
+}

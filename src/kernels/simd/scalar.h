@@ -20,7 +20,7 @@
 namespace lissom::kernels::scalar_target {
 namespace {
 
-constexpr int kTile = 4;             ///< tokens that share one pass over a panel's weights
+constexpr int kTile = 2;             ///< tokens that share one pass over a panel's weights
 constexpr bool kSignedWide = false;  ///< codes of 8 bits are taken as unsigned, with a zero point of 128
 
 struct F {
@@ -222,5 +222,15 @@ inline void transpose(F (&r)[16]) {
       r[j].v[i] = x;
     }
   }
+}
+/// 32 values times `inverse` as int8: four columns each T·4 bytes apart, and their sums over each 16.
+template <int T>
+inline void quantize_store(F lo, F hi, F inverse, uint8_t* out, int32_t (&sums)[2]) {
+  alignas(64) int8_t codes[32];
+  store_s8(codes, mul(lo, inverse));
+  store_s8(codes + 16, mul(hi, inverse));
+  sums[0] = sums[1] = 0;
+  for (int i = 0; i < 32; ++i) sums[i / 16] += codes[i];
+  for (int s = 0; s < 8; ++s) std::memcpy(out + s * T * 4, codes + s * 4, 4);
 }
 #undef LISSOM_LANES

@@ -1,4 +1,4 @@
+// clang-format off: the order matters
 #include "kernels/simd/avx512.h"
-
 #include "kernels/generic/int8.inl"
 #include "kernels/simd/end.h"

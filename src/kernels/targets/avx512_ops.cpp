@@ -1,5 +1,5 @@
+// clang-format off: the order matters
 #include "kernels/simd/avx512.h"
-
 #include "kernels/generic/ops.inl"
 #include "kernels/generic/attention.inl"
 #include "kernels/simd/end.h"

@@ -7,11 +7,13 @@ namespace lissom::cli {
 // One file each, named as the verb.
 void add_info(CLI::App& app, int& exit_code);
 void add_completion(CLI::App& app, int& exit_code);
+void add_tokenize(CLI::App& app, int& exit_code);
 
 std::span<const Verb> verbs() {
   static constexpr Verb kVerbs[] = {
       // In the order in which --help lists them.
       {add_info},
+      {add_tokenize},
       {add_completion},
   };
   return kVerbs;

@@ -1,0 +1,158 @@
+// `lissom tokenize MODEL`: text to token ids and back.
+
+#include <fmt/core.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+#include <string>
+
+#include "base/file.h"
+#include "format/hf.h"
+#include "format/json.h"
+#include "lissom/gguf.h"
+#include "lissom/tokenizer.h"
+#include "verbs.h"
+
+namespace lissom::cli {
+namespace {
+
+constexpr uint64_t kTokenizerLimit = 64U << 20;
+
+struct Options {
+  std::string model, text;
+  bool decode = false, no_special = false, json = false, lines = false, json_lines = false, type_ids = false;
+};
+
+Result<std::unique_ptr<Tokenizer>> open_tokenizer(const std::string& model) {
+  std::filesystem::path file = model;
+  if (!std::filesystem::is_regular_file(file) || file.extension() != ".json") {
+    LISSOM_TRY(const ModelPath path, resolve_model(model));
+    if (path.kind == ModelKind::gguf) {
+      LISSOM_TRY(const std::shared_ptr<GgufFile> gguf, GgufFile::open(path.path));
+      return Tokenizer::from_gguf(gguf->metadata(), path.path.string());
+    }
+    file = path.path / "tokenizer.json";
+  }
+  LISSOM_TRY(const std::string text, read_file(file, kTokenizerLimit));
+  return Tokenizer::from_json(text, file.string());
+}
+
+std::string dump(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+/// Integers of a text: "[1, 2]" and "1 2" alike.
+Result<std::vector<int32_t>> parse_ids(std::string_view text, const std::string& where) {
+  std::vector<int32_t> ids;
+  for (size_t i = 0; i < text.size();) {
+    if (std::string_view(" \t\r\n,[]").find(text[i]) != std::string_view::npos) {
+      ++i;
+      continue;
+    }
+    int64_t id = 0;
+    const size_t first = i;
+    while (i < text.size() && text[i] >= '0' && text[i] <= '9' && id <= INT32_MAX)
+      id = id * 10 + (text[i++] - '0');
+    if (i == first || id > INT32_MAX)
+      return bad_input(where + ": expected token ids, got '" + std::string(text.substr(first, 20)) + "'");
+    ids.push_back(static_cast<int32_t>(id));
+  }
+  return ids;
+}
+
+std::string one_text(const Tokenizer& tokenizer, const Options& o, std::string_view text,
+                     std::optional<std::string_view> pair = {}) {
+  const Encoding encoding = tokenizer.encode(text, !o.no_special, pair);
+  if (o.json && !o.json_lines) {
+    Json tokens = Json::array();
+    for (const int32_t id : encoding.ids) tokens.push_back(tokenizer.id_to_token(id).value_or(""));
+    return dump({{"ids", encoding.ids}, {"tokens", tokens}, {"type_ids", encoding.type_ids}});
+  }
+  if (o.type_ids) return dump({{"ids", encoding.ids}, {"type_ids", encoding.type_ids}});
+  std::string out = o.json_lines ? "[" : "";
+  const char* const separator = o.json_lines ? "," : " ";
+  for (size_t i = 0; i < encoding.ids.size(); ++i)
+    out += (i == 0 ? "" : separator) + std::to_string(encoding.ids[i]);
+  return out + (o.json_lines ? "]" : "");
+}
+
+/// One input, or one line of it.
+Result<std::string> one_input(const Tokenizer& tokenizer, const Options& o, std::string_view input,
+                              const std::string& where) {
+  if (o.decode) {
+    LISSOM_TRY(const std::vector<int32_t> ids, parse_ids(input, where));
+    const std::string text = tokenizer.decode(ids, o.no_special);
+    if (o.json_lines) return dump(Json(text));
+    return o.json ? dump({{"text", text}}) : text;
+  }
+  if (!o.json_lines) return one_text(tokenizer, o, input);
+  LISSOM_TRY(const Json json, parse_json(input, where));
+  if (json.is_string()) return one_text(tokenizer, o, json.get_ref<const std::string&>());
+  if (json.is_array() && json.size() == 2 && json[0].is_string() && json[1].is_string())
+    return one_text(tokenizer, o, json[0].get_ref<const std::string&>(), json[1].get_ref<const std::string&>());
+  return bad_input(where + ": expected a JSON string, or an array of two");
+}
+
+std::string read_standard_input() {
+  std::string all;
+  char buffer[1 << 16];
+  for (size_t n = 0; (n = std::fread(buffer, 1, sizeof buffer, stdin)) > 0;) all.append(buffer, n);
+  return all;
+}
+
+Result<void> run(const Options& o, bool has_text) {
+  LISSOM_TRY(const std::unique_ptr<Tokenizer> tokenizer, open_tokenizer(o.model));
+  const std::string input = has_text ? o.text : read_standard_input();
+  const auto print = [](const std::string& line) {
+    std::fwrite(line.data(), 1, line.size(), stdout);
+    std::fputc('\n', stdout);
+  };
+  if (!o.lines && !o.json_lines) {
+    LISSOM_TRY(const std::string line, one_input(*tokenizer, o, input, "input"));
+    print(line);
+    return {};
+  }
+  size_t number = 0;
+  for (size_t begin = 0; begin < input.size();) {
+    size_t end = input.find('\n', begin);
+    if (end == std::string::npos) end = input.size();
+    const std::string_view line = std::string_view(input).substr(begin, end - begin);
+    LISSOM_TRY(const std::string out, one_input(*tokenizer, o, line, "line " + std::to_string(++number)));
+    print(out);
+    begin = end + 1;
+  }
+  return {};
+}
+
+}  // namespace
+
+void add_tokenize(CLI::App& app, int& exit_code) {
+  CLI::App* verb = app.add_subcommand("tokenize", "Text to token ids and back");
+  verb->footer(
+      "Examples:\n"
+      "  lissom tokenize model.gguf 'Hello world'\n"
+      "  lissom tokenize ./model 'Hello world' --json\n"
+      "  echo '19556 905' | lissom tokenize model.gguf --decode\n"
+      "  lissom tokenize ./model --lines < text.txt");
+  auto options = std::make_shared<Options>();
+  verb->add_option("MODEL", options->model, "Folder, tokenizer.json, .gguf, or org/name in the local hub cache")
+      ->required();
+  CLI::Option* text =
+      verb->add_option("TEXT", options->text, "The text, or ids with --decode; standard input if left out");
+  verb->add_flag("--decode", options->decode, "Ids to text");
+  verb->add_flag("--no-special", options->no_special, "Encode: add no special tokens. Decode: leave them out");
+  verb->add_flag("--json", options->json, "One JSON object: ids, tokens, type_ids; or text");
+  verb->add_flag("--lines", options->lines, "Each line of the input by itself");
+  verb->add_flag(
+      "--json-lines", options->json_lines,
+      "Each line is a JSON string, an array of two (a pair), or with --decode an array of ids; so are the "
+      "lines printed");
+  verb->add_flag("--type-ids", options->type_ids, "With --json-lines: objects of ids and type_ids");
+  verb->callback([options, text, &exit_code] {
+    const auto done = run(*options, text->count() > 0);
+    exit_code = done ? 0 : fail(done.error());
+  });
+}
+
+}  // namespace lissom::cli

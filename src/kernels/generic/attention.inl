@@ -61,7 +61,20 @@ inline void score_tile(const AttentionTile& t, int64_t head_dim, const float* q,
   }
 }
 
-/// Scores to exponentials. Keys first … last-1 of the block are seen by this row; the others get weight 0.
+/// 2^x for x ≤ 0, relative error below 2e-7; 2^-126 below -126, which is nothing beside a row's largest
+/// weight, 1.
+inline F exp2(F x) {
+  const F c = max(x, set(-126.0F));
+  const F n = round(c), r = sub(c, n);
+  constexpr float kFit[] = {0.693147182F,   0.240226507F,   0.0555035695F,
+                            0.00961805694F, 0.00133908668F, 0.000154614478F};
+  F p = set(kFit[5]);
+  for (int i = 4; i >= 0; --i) p = fma(p, r, set(kFit[i]));
+  return scale2(fma(p, r, set(1.0F)), n);
+}
+
+/// Scores, in units of log 2, to weights. Keys first … last-1 of the block are seen by this row; the others get
+/// weight 0.
 inline void softmax_row(float* p, int64_t count, int64_t first, int64_t last, float& top, float& total,
                         float& keep) {
   const int64_t vectors = (count + 15) / 16;
@@ -91,13 +104,13 @@ inline void softmax_row(float* p, int64_t count, int64_t first, int64_t last, fl
   const float now = largest > top ? largest : top;
   F sum = set(0.0F);
   for (int64_t i = 0; i < vectors; ++i) {
-    const F e = exp(sub(s[i], set(now)));
+    const F e = exp2(sub(s[i], set(now)));
     sum = add(sum, e);
     store(p + i * 16, e);
   }
   if (now > top) {
     float f[16];
-    store(f, exp(set(top - now)));
+    store(f, exp2(set(top - now)));
     keep = f[0];
     top = now;
   }
@@ -167,6 +180,7 @@ inline void score_rows(const AttentionTile& t, int64_t head_dim, const float* q,
 /// Row r of the task is query first_query + r / group, head kv_head·group + r % group.
 inline void gather_queries(const AttentionArgs& a, const AttentionTask& task, const AttentionTile& t) {
   const int64_t group = a.heads / a.kv_heads;
+  const float scale = a.scale * 1.44269504F;  // scores in units of log 2
   for (int64_t first = 0; first < t.rows; first += kRowTile) {
     const int64_t n = t.rows - first < kRowTile ? t.rows - first : kRowTile, T = padded_tile(n);
     float* q = t.q + first * a.head_dim;
@@ -174,7 +188,7 @@ inline void gather_queries(const AttentionArgs& a, const AttentionTask& task, co
       const int64_t row = first + r;
       const float* from = a.q + (task.first_query + row / group) * a.q_stride +
                           (task.kv_head * group + row % group) * a.head_dim;
-      for (int64_t d = 0; d < a.head_dim; ++d) q[d * T + r] = r < n ? from[d] * a.scale : 0.0F;
+      for (int64_t d = 0; d < a.head_dim; ++d) q[d * T + r] = r < n ? from[d] * scale : 0.0F;
     }
   }
 }
@@ -212,20 +226,20 @@ inline void attention_block(const AttentionArgs& a, const AttentionTask& task, c
   for (int64_t first = 0; first < t.rows; first += kRowTile) {
     const int64_t n = t.rows - first < kRowTile ? t.rows - first : kRowTile;
     int64_t low[kRowTile], high[kRowTile];
-    bool any = false;
+    int64_t seen = 0;
     for (int64_t r = 0; r < n; ++r) {
       visible(a, a.positions[task.first_query + (first + r) / group], low[r], high[r]);
       low[r] = low[r] > begin ? low[r] - begin : 0;
       high[r] = high[r] < begin + count ? high[r] - begin : count;
-      any |= low[r] < high[r];
+      if (low[r] < high[r] && high[r] > seen) seen = high[r];
     }
-    if (!any) continue;
-    score_rows(t, a.head_dim, t.q + first * a.head_dim, n, count);
+    if (seen == 0) continue;
+    score_rows(t, a.head_dim, t.q + first * a.head_dim, n, seen);
     float keep[kRowTile];
     for (int64_t r = 0; r < n; ++r) {
-      softmax_row(t.p + r * kKeyBlock, count, low[r], high[r], t.top[first + r], t.total[first + r], keep[r]);
+      softmax_row(t.p + r * kKeyBlock, seen, low[r], high[r], t.top[first + r], t.total[first + r], keep[r]);
     }
-    add_values(t, vectors, first, n, keep, count);
+    add_values(t, vectors, first, n, keep, seen);
   }
 }
 
@@ -279,7 +293,7 @@ void attention_merge(const float* partial, int64_t chunks, int64_t stride, int64
     const float* p = partial + c * stride;
     if (p[1] == 0.0F) continue;
     float f[16];
-    store(f, exp(set(p[0] - top)));
+    store(f, exp2(set(p[0] - top)));
     total += p[1] * f[0];
     each16(head_dim, [&](int64_t d, int64_t k) {
       store_some(out + d, fma(load(p + 16 + d), set(f[0]), load_some(out + d, k)), k);

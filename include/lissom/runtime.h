@@ -23,11 +23,11 @@ struct RuntimeOptions {
 
 /// Tokens to run at once: several sequences may be mixed. All arrays have the same length.
 struct Batch {
-  std::span<const int32_t> tokens;
-  std::span<const int32_t> positions;  ///< empty: continue each sequence from where its cache ends
-  std::span<const int32_t> sequences;  ///< empty: all of sequence 0
-  std::span<const uint8_t> wanted;     ///< rows for which logits are wanted; empty: all
-  std::span<const int32_t> token_types;
+  std::span<const int32_t> tokens{};
+  std::span<const int32_t> positions{};  ///< empty: continue each sequence from where its cache ends
+  std::span<const int32_t> sequences{};  ///< empty: all of sequence 0
+  std::span<const uint8_t> wanted{};     ///< rows for which logits are wanted; empty: all
+  std::span<const int32_t> token_types{};
 };
 
 /// Weights ready to run: mapped, or repacked for this machine's kernels (then the mapping is released).

@@ -1,0 +1,146 @@
+#include "runtime/model.h"
+
+#include <algorithm>
+#include <new>
+
+namespace lissom {
+namespace runtime {
+namespace {
+
+/// What an op needs of a weight.
+struct Needs {
+  bool matrix = false, table = false, vector = false;
+  [[nodiscard]] bool any() const { return matrix || table || vector; }
+};
+
+std::vector<Needs> needs_of(const Graph& graph) {
+  std::vector<Needs> needs(graph.weights.size());
+  const auto at = [&](WeightId id) -> Needs& { return needs[static_cast<size_t>(id)]; };
+  for (const Op& op : graph.ops) {
+    if (const auto* embed = std::get_if<EmbedOp>(&op)) at(embed->table).table = true;
+    if (const auto* linear = std::get_if<LinearOp>(&op)) {
+      at(linear->weight).matrix = true;
+      if (linear->bias >= 0) at(linear->bias).vector = true;
+    }
+    if (const auto* norm = std::get_if<NormOp>(&op)) {
+      at(norm->weight).vector = true;
+      if (norm->bias >= 0) at(norm->bias).vector = true;
+    }
+  }
+  return needs;
+}
+
+struct Loader {
+  LoadedModel& model;
+  const TensorSource& source;
+  ThreadPool& pool;
+
+  Result<void> load(const Weight& weight, const Needs& needs, HeldWeight& held) const {
+    const int64_t index = source.find(weight.name);
+    if (index < 0) {
+      // An optional bias may be absent; what is multiplied or looked up may not.
+      if (weight.optional && !needs.matrix && !needs.table) return {};
+      return bad_input("tensor '" + weight.name + "' is missing");
+    }
+    LISSOM_TRY(TensorView view, source.read(static_cast<size_t>(index)));
+    const auto result = hold(weight, needs, std::move(view), held);
+    if (!result) return tl::unexpected(result.error().within("tensor '" + weight.name + "'"));
+    // A packed copy of a table's matrix, and vectors, leave nothing that still reads the file.
+    if (held.table == nullptr && (held.matrix == nullptr || held.matrix->repacked()))
+      source.release(static_cast<size_t>(index));
+    return {};
+  }
+
+  Result<void> hold(const Weight& weight, const Needs& needs, TensorView view, HeldWeight& held) const {
+    const TensorInfo& info = view.info;
+    if (!(info.shape == weight.shape))
+      return bad_input("shape " + info.shape.str() + ", expected " + weight.shape.str());
+    const Codec* codec = find_codec(info.type);
+    if (codec == nullptr) return unsupported("type '" + info.type + "' is not a codec of this build");
+    const auto parts = codec->components(info.shape);
+    if (info.shape.cols() % codec->column_multiple() != 0 || parts.size() != 1 ||
+        parts[0].bytes != view.data.size())
+      return bad_input("its " + std::to_string(view.data.size()) + " bytes are not " + info.shape.str() +
+                       " of " + info.type);
+    if (needs.vector) {
+      held.vector.resize(static_cast<size_t>(info.shape.elements()));
+      const std::span<const std::byte> bytes[] = {view.data};
+      codec->decode_rows(info.shape, bytes, 0, info.shape.rows(), held.vector.data());
+    }
+    if (needs.matrix) {
+      const auto precision = model.options_.exact ? kernels::Precision::exact : kernels::Precision::fast;
+      LISSOM_TRY(held.matrix, kernels::PackedMatrix::pack(model.target_, *codec, info.shape[0], info.shape[1],
+                                                          view.data, view.keep, pool, precision));
+    } else if (needs.table) {
+      held.table = std::make_unique<Table>(Table{codec, std::move(view)});
+    }
+    return {};
+  }
+};
+
+Result<std::shared_ptr<Model>> load_checked(const Checkpoint& checkpoint, const RuntimeOptions& options) {
+  if (options.threads < 0 || options.threads > 1024)
+    return bad_input("threads: " + std::to_string(options.threads) + " is not in 0 … 1024");
+  if (checkpoint.tensors == nullptr) return bad_input("the checkpoint has no tensors");
+  auto model = std::make_shared<LoadedModel>();
+  model->config_ = checkpoint.config;
+  model->graph_ = checkpoint.graph;
+  model->options_ = options;
+  model->source_ = checkpoint.tensors;
+  LISSOM_TRY(model->target_, kernels::active_target());
+  LISSOM_TRY(model->program_, lower(model->graph_, CompactAt::last_attention));
+  if (model->program_.uses_rope) {
+    LISSOM_TRY(model->rope_, rope_frequencies(model->config_.rope));
+    if (model->config_.rope.dim > model->program_.head_dim)
+      return bad_input("RoPE rotates " + std::to_string(model->config_.rope.dim) + " dimensions of heads of " +
+                       std::to_string(model->program_.head_dim));
+  }
+  ThreadPool pool(options.threads);
+  const auto needs = needs_of(model->graph_);
+  model->weights_.resize(needs.size());
+  const Loader loader{*model, *checkpoint.tensors, pool};
+  for (size_t i = 0; i < needs.size(); ++i) {
+    if (!needs[i].any()) continue;
+    if (const auto r = loader.load(model->graph_.weights[i], needs[i], model->weights_[i]); !r)
+      return tl::unexpected(r.error().within(checkpoint.tensors->origin()));
+  }
+  return model;
+}
+
+}  // namespace
+
+void Table::row(int64_t index, float* out) const {
+  const std::span<const std::byte> bytes[] = {view.data};
+  codec->decode_rows(view.info.shape, bytes, index, 1, out);
+}
+
+void LoadedModel::embed(WeightId table, int64_t row, float* out) const {
+  const HeldWeight& held = weight(table);
+  if (held.matrix != nullptr) {
+    held.matrix->row(row, out);
+  } else {
+    held.table->row(row, out);
+  }
+}
+
+uint64_t LoadedModel::weight_bytes() const {
+  uint64_t bytes = 0;
+  for (const HeldWeight& w : weights_) {
+    if (w.matrix != nullptr) bytes += w.matrix->bytes();
+    if (w.table != nullptr) bytes += w.table->view.data.size();
+    bytes += w.vector.size() * sizeof(float);
+  }
+  return bytes;
+}
+
+}  // namespace runtime
+
+Result<std::shared_ptr<Model>> Model::load(const Checkpoint& checkpoint, const RuntimeOptions& options) {
+  try {
+    return runtime::load_checked(checkpoint, options);
+  } catch (const std::bad_alloc&) {
+    return io_error(checkpoint.path.string() + ": out of memory while loading the weights");
+  }
+}
+
+}  // namespace lissom

@@ -1,0 +1,55 @@
+#pragma once
+// Weights ready to run.
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/kernels.h"
+#include "lissom/runtime.h"
+#include "lissom/tensor.h"
+#include "runtime/program.h"
+#include "runtime/rope.h"
+
+namespace lissom::runtime {
+
+/// Rows that are only looked up, decoded one at a time from the file's own bytes.
+struct Table {
+  const Codec* codec = nullptr;
+  TensorView view;
+  void row(int64_t index, float* out) const;
+};
+
+/// How a weight is held; which one depends on the ops that read it. A table that is also a linear (tied
+/// embeddings) is the matrix alone.
+struct HeldWeight {
+  std::unique_ptr<kernels::PackedMatrix> matrix;
+  std::unique_ptr<Table> table;
+  std::vector<float> vector;
+};
+
+class LoadedModel final : public Model {
+ public:
+  [[nodiscard]] const Config& config() const override { return config_; }
+  [[nodiscard]] const Graph& graph() const override { return graph_; }
+  [[nodiscard]] uint64_t weight_bytes() const override;
+
+  [[nodiscard]] const HeldWeight& weight(WeightId id) const { return weights_[static_cast<size_t>(id)]; }
+  /// Null for -1 and for an optional tensor that the checkpoint leaves out.
+  [[nodiscard]] const float* vector(WeightId id) const {
+    return id < 0 || weight(id).vector.empty() ? nullptr : weight(id).vector.data();
+  }
+  [[nodiscard]] const kernels::PackedMatrix* matrix(WeightId id) const { return weight(id).matrix.get(); }
+  void embed(WeightId table, int64_t row, float* out) const;
+
+  Config config_;
+  Graph graph_;
+  RuntimeOptions options_;
+  std::shared_ptr<const TensorSource> source_;  ///< what borrowed bytes belong to
+  kernels::Target target_ = kernels::Target::scalar;
+  Program program_;
+  RopeFrequencies rope_;
+  std::vector<HeldWeight> weights_;
+};
+
+}  // namespace lissom::runtime

@@ -1,10 +1,12 @@
 #pragma once
-// A model: its configuration, its graph of coarse ops, and its weights under canonical names. The graph is built once
-// per architecture and read by the runtime and the GGUF writer, later by the LibTorch engine and the ONNX writer.
+// A model: its configuration, its graph of coarse ops, and its weights under canonical names. The graph is
+// built once per architecture and read by the runtime and the GGUF writer, later by the LibTorch engine and the
+// ONNX writer.
 //
-// Canonical means GGUF's convention: GGUF's tensor names ("blk.0.attn_q.weight"), shapes [out, in], q/k rows permuted
-// for interleaved RoPE where the architecture's GGUF has it so. A Hugging Face checkpoint is seen through a source
-// that renames, and reorders the few tensors that need it, so that nothing downstream knows where weights came from.
+// Canonical means GGUF's convention: GGUF's tensor names ("blk.0.attn_q.weight"), shapes [out, in], q/k rows
+// permuted for interleaved RoPE where the architecture's GGUF has it so. A Hugging Face checkpoint is seen
+// through a source that renames, and reorders the few tensors that need it, so that nothing downstream knows
+// where weights came from.
 
 #include <cstdint>
 #include <filesystem>
@@ -16,6 +18,7 @@
 #include <variant>
 #include <vector>
 
+#include "lissom/progress.h"
 #include "lissom/result.h"
 #include "lissom/tensor.h"
 
@@ -36,7 +39,8 @@ struct Rope {
   float attention_factor = 0.0F;                          ///< yarn; 0: derived from factor (0.1·ln f + 1)
   float beta_fast = 32.0F, beta_slow = 1.0F;              ///< yarn
   int64_t original_context = 0;
-  std::vector<float> inv_freq_divisor;                    ///< explicit per-pair divisors (GGUF rope_freqs), or empty
+  std::vector<float>
+      inv_freq_divisor;  ///< per-pair divisors read from GGUF's rope_freqs.weight; then scaling is none
 };
 
 enum class Pooling { none, cls, mean, last };
@@ -59,7 +63,6 @@ struct Config {
   std::vector<std::string> labels;  ///< sequence classification: id → label; empty without a head
   int64_t bos = -1, pad = -1;
   std::vector<int64_t> eos;
-  std::string extra_json;           ///< fields of config.json that only the writer back to HF needs, as JSON
 };
 
 // ---------------------------------------------------------------- graph
@@ -103,7 +106,8 @@ struct NormOp {
   ValueId in, out;
   WeightId weight, bias = -1;
   float eps = 1e-5F;
-  int64_t group = 0;  ///< normalise each run of this many features on its own (per-head q/k norm); 0: the whole row
+  int64_t group =
+      0;  ///< normalise each run of this many features on its own (per-head q/k norm); 0: the whole row
 };
 struct RopeOp {
   ValueId in, out;
@@ -121,21 +125,33 @@ struct ActivationOp {
   enum class Kind { silu, gelu, gelu_tanh, relu, tanh } kind = Kind::silu;
   ValueId in, out;
 };
-struct AddOp { ValueId a, b, out; };
-struct MulOp { ValueId a, b, out; };
-struct SliceOp { ValueId in, out; int64_t first; };  ///< features first … first + width(out): GPT-2's fused q|k|v
-struct PoolOp { Pooling kind; ValueId in, out; };    ///< out has one row per sequence
+struct AddOp {
+  ValueId a, b, out;
+};
+struct MulOp {
+  ValueId a, b, out;
+};
+struct SliceOp {
+  ValueId in, out;
+  int64_t first;
+};  ///< features first … first + width(out): GPT-2's fused q|k|v
+struct PoolOp {
+  Pooling kind;
+  ValueId in, out;
+};  ///< out has one row per sequence
 
-using Op = std::variant<EmbedOp, LinearOp, NormOp, RopeOp, AttentionOp, ActivationOp, AddOp, MulOp, SliceOp, PoolOp>;
+using Op =
+    std::variant<EmbedOp, LinearOp, NormOp, RopeOp, AttentionOp, ActivationOp, AddOp, MulOp, SliceOp, PoolOp>;
 
 struct Graph {
   std::vector<Weight> weights;
   std::vector<int64_t> widths;  ///< features of each value
   std::vector<Op> ops;
-  /// ops[block_begin[i] … block_begin[i+1]) is transformer block i; what comes before is the embedding, after it the
-  /// final norm and the head. layers + 1 entries.
+  /// ops[block_begin[i] … block_begin[i+1]) is transformer block i; what comes before is the embedding, after
+  /// it the final norm and the head. layers + 1 entries.
   std::vector<int> block_begin;
-  ValueId logits = -1;  ///< tokens × vocab, or sequences × labels with a classification head; -1 if there is none
+  ValueId logits =
+      -1;  ///< tokens × vocab, or sequences × labels with a classification head; -1 if there is none
   ValueId hidden = -1;  ///< tokens × width after the final norm
   ValueId pooled = -1;  ///< sequences × width, where the architecture pools
 
@@ -146,14 +162,15 @@ struct Graph {
 
 class GgufMetadata;  // lissom/gguf.h
 
-/// Everything that `compress`, `run`, `eval` and `convert` need of a model, from a Hugging Face folder or a GGUF.
+/// Everything that `compress`, `run`, `eval` and `convert` need of a model, from a Hugging Face folder or a
+/// GGUF.
 struct Checkpoint {
   std::filesystem::path path;
   Config config;
   Graph graph;
   /// Canonical tensors; those that the checkpoint leaves out (a tied output) are absent.
   std::shared_ptr<const TensorSource> tensors;
-  /// tokenizer.* and general.* as GGUF metadata, whichever side it came from. Architecture keys are not in it.
+  /// tokenizer.* and general.* as GGUF metadata, whichever side it came from; of a GGUF, all its keys.
   std::shared_ptr<const GgufMetadata> metadata;
   bool from_gguf = false;
 };
@@ -163,5 +180,19 @@ struct OpenOptions {
 };
 /// Opens a folder, a .gguf file, or the snapshot of `org/name` in the local hub cache.
 [[nodiscard]] Result<Checkpoint> open_checkpoint(const std::string& model, const OpenOptions& options = {});
+
+/// All metadata that llama.cpp needs to load this model from a GGUF: general.*, the architecture's keys,
+/// tokenizer.*. A writer adds general.file_type and general.quantization_version.
+[[nodiscard]] GgufMetadata gguf_header(const Checkpoint& checkpoint);
+
+struct ConvertOptions {
+  std::string type = "keep";          ///< "keep", "F32", "F16" or "BF16", of matrices and embeddings
+  uint64_t shard_bytes = 5000000000;  ///< of each safetensors file
+};
+/// Writes the model in the other format, a tensor at a time: a GGUF where `out` ends with .gguf, else a Hugging
+/// Face folder (quantized tensors are decoded; "keep" then means F32 for them). `out` must not exist as a
+/// folder with files.
+[[nodiscard]] Result<void> convert(const Checkpoint& checkpoint, const std::filesystem::path& out,
+                                   const ConvertOptions& options, const Progress& progress);
 
 }  // namespace lissom

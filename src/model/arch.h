@@ -1,6 +1,6 @@
 #pragma once
-// An architecture: how config.json and GGUF metadata map to a Config, and a Config to a graph. One per file in archs/,
-// listed in registry.cpp.
+// An architecture: how config.json and GGUF metadata map to a Config, and a Config to a graph. One per file in
+// archs/, listed in registry.cpp.
 
 #include <span>
 #include <string_view>
@@ -14,10 +14,11 @@
 namespace lissom {
 
 struct Architecture {
-  std::string_view name;                          ///< GGUF's general.architecture
-  std::vector<std::string_view> hf_architectures; ///< config.json's architectures[0], any of these
-  std::vector<std::string_view> hf_model_types;   ///< config.json's model_type, for configs without architectures
-  std::vector<std::string_view> hf_prefixes;      ///< optional prefixes of tensor names: "model.", "bert.", ""
+  std::string_view name;                           ///< GGUF's general.architecture
+  std::vector<std::string_view> hf_architectures;  ///< config.json's architectures[0], any of these
+  std::vector<std::string_view>
+      hf_model_types;                         ///< config.json's model_type, for configs without architectures
+  std::vector<std::string_view> hf_prefixes;  ///< prefixes that tensor names may carry: "model.", "bert."
   Result<Config> (*from_hf)(const Json& config);
   Result<Config> (*from_gguf)(const GgufMetadata& metadata);
   void (*to_gguf)(const Config& config, GgufMetadata& metadata);  ///< the architecture's keys, {arch}.* only
@@ -25,7 +26,15 @@ struct Architecture {
   Result<Graph> (*build)(const Config& config);
 };
 
+/// The tensor that GGUF has for llama3's RoPE scaling, and Hugging Face has not.
+inline constexpr std::string_view kRopeFreqs = "rope_freqs.weight";
+
 [[nodiscard]] std::span<const Architecture* const> architectures();
+/// By GGUF's general.architecture, or null.
 [[nodiscard]] const Architecture* find_architecture(std::string_view gguf_name);
+/// By config.json's architectures[0]; by its model_type where that is empty. Null if unknown.
+[[nodiscard]] const Architecture* find_hf_architecture(std::string_view hf_name, std::string_view model_type);
+/// The error for a name that neither finds: it names the nearest known one.
+[[nodiscard]] Error unknown_architecture(std::string_view name);
 
 }  // namespace lissom

@@ -1,0 +1,170 @@
+// open_checkpoint(): a folder or a GGUF becomes configuration, graph and canonical tensors.
+
+#include <cstring>
+
+#include "base/text.h"
+#include "format/hf.h"
+#include "lissom/gguf.h"
+#include "lissom/tokenizer.h"
+#include "model/arch.h"
+#include "model/canonical_source.h"
+#include "model/fields.h"
+
+namespace lissom {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// sentence-transformers' modules.json names the folder whose config.json says how to pool.
+Result<Pooling> read_pooling(const fs::path& folder) {
+  const fs::path modules_path = folder / "modules.json";
+  std::error_code ignored;
+  if (!fs::exists(modules_path, ignored)) return Pooling::none;
+  LISSOM_TRY(const Json modules, read_json(modules_path));
+  if (!modules.is_array()) return bad_input(modules_path.string() + ": expected a list of modules");
+  for (const Json& module : modules) {
+    if (!module.is_object() || !module.value("type", Json()).is_string()) continue;
+    if (!module["type"].get<std::string>().ends_with("Pooling")) continue;
+    const Json path = module.value("path", Json());
+    if (!path.is_string() || path.get<std::string>().find("..") != std::string::npos ||
+        fs::path(path.get<std::string>()).is_absolute())
+      return bad_input(modules_path.string() + ": field 'path' must name a folder inside the model's");
+    const fs::path config_path = folder / path.get<std::string>() / "config.json";
+    LISSOM_TRY(const Json pooling, read_json(config_path));
+    const auto is = [&](const char* key) {
+      return pooling.is_object() && pooling.value(key, Json(false)) == Json(true);
+    };
+    if (is("pooling_mode_mean_tokens")) return Pooling::mean;
+    if (is("pooling_mode_cls_token")) return Pooling::cls;
+    if (is("pooling_mode_lasttoken")) return Pooling::last;
+    return unsupported(config_path.string() + ": only mean, cls and last-token pooling are supported");
+  }
+  return Pooling::none;
+}
+
+Result<Config> config_of_folder(const fs::path& folder, const Architecture*& arch) {
+  LISSOM_TRY(const Json json, read_json(folder / "config.json"));
+  if (!json.is_object()) return bad_input("config.json: expected an object");
+  const JsonFields f(json);
+  std::string name;
+  if (const auto list = json.find("architectures"); list != json.end() && !list->is_null()) {
+    if (!list->is_array() || list->empty() || !(*list)[0].is_string())
+      return bad_input("config.json: field 'architectures' must be a list of names");
+    name = (*list)[0].get<std::string>();
+  }
+  LISSOM_TRY(const std::string type, f.string_or("model_type", ""));
+  arch = find_hf_architecture(name, type);
+  if (arch == nullptr)
+    return tl::unexpected(unknown_architecture(name.empty() ? type : name).within("config.json"));
+  if (f.has("quantization_config"))
+    return unsupported(
+        "config.json: field 'quantization_config': the weights are already quantized in a format of vLLM or "
+        "transformers, which is not read yet; start from the full-precision checkpoint");
+  LISSOM_TRY(Config config, arch->from_hf(json));
+  config.hf_arch = name.empty() ? std::string(arch->hf_architectures[0]) : name;
+  LISSOM_CHECK(read_common_hf(f, config));
+  LISSOM_TRY(config.name, f.string_or("_name_or_path", ""));
+  if (!config.causal && config.labels.empty()) {
+    LISSOM_TRY(config.pooling, read_pooling(folder));
+  }
+  return config;
+}
+
+std::string display_name(const Config& config, const fs::path& path) {
+  if (!config.name.empty()) return fs::path(config.name).filename().string();
+  return fs::absolute(path).lexically_normal().filename().string();
+}
+
+Result<Checkpoint> open_folder(const fs::path& folder, const OpenOptions& options) {
+  Checkpoint c;
+  c.path = folder;
+  const Architecture* arch = nullptr;
+  LISSOM_TRY(c.config, config_of_folder(folder, arch));
+  LISSOM_TRY(c.graph, arch->build(c.config));
+  LISSOM_TRY(auto weights, open_hf_weights(folder));
+  LISSOM_TRY(c.tensors, canonical_view(std::move(weights), c.graph, *arch, c.config));
+  auto metadata = std::make_shared<GgufMetadata>();
+  metadata->set("general.type", std::string("model"));
+  metadata->set("general.name", display_name(c.config, folder));
+  if (options.need_tokenizer) {
+    LISSOM_TRY(const GgufMetadata vocabulary, gguf_vocabulary(folder, c.config.vocab));
+    for (const auto& [key, value] : vocabulary.entries()) metadata->set(key, value);
+  }
+  c.metadata = std::move(metadata);
+  return c;
+}
+
+/// What a GGUF's configuration leaves to its tensors.
+void complete_from_tensors(const TensorSource& tensors, Config& config) {
+  if (const int64_t table = tensors.find("token_embd.weight"); table >= 0)
+    config.vocab = tensors.tensors()[static_cast<size_t>(table)].shape[0];
+  config.tied_embeddings = config.causal && tensors.find("output.weight") < 0;
+  config.attention_bias = config.attention_bias || tensors.find("blk.0.attn_q.bias") >= 0;
+  config.mlp_bias = config.mlp_bias || tensors.find("blk.0.ffn_up.bias") >= 0;
+}
+
+Result<void> read_rope_freqs(const TensorSource& tensors, Config& config) {
+  const int64_t at = tensors.find(kRopeFreqs);
+  if (at < 0) return {};
+  LISSOM_TRY(const TensorView view, tensors.read(static_cast<size_t>(at)));
+  const auto expected = static_cast<size_t>(config.rope.dim / 2);
+  if (view.info.type != "F32" || view.data.size() != expected * sizeof(float))
+    return bad_input(tensors.origin() + ": tensor 'rope_freqs.weight' must be " + std::to_string(expected) +
+                     " values of F32");
+  config.rope.inv_freq_divisor.resize(expected);
+  std::memcpy(config.rope.inv_freq_divisor.data(), view.data.data(), view.data.size());
+  for (float d : config.rope.inv_freq_divisor)
+    if (!(d > 0)) return bad_input(tensors.origin() + ": tensor 'rope_freqs.weight' must be positive");
+  return {};
+}
+
+Result<Checkpoint> open_gguf(const fs::path& path) {
+  LISSOM_TRY(const auto file, GgufFile::open(path));
+  const GgufMetadata& metadata = file->metadata();
+  LISSOM_TRY(const std::string name, metadata.string("general.architecture"));
+  const Architecture* arch = find_architecture(name);
+  if (arch == nullptr) return tl::unexpected(unknown_architecture(name).within("key 'general.architecture'"));
+  Checkpoint c;
+  c.path = path;
+  c.from_gguf = true;
+  LISSOM_TRY(c.config, arch->from_gguf(metadata));
+  if (c.config.hf_arch.empty())
+    c.config.hf_arch = c.config.sliding_window > 0 && name == "llama" ? "MistralForCausalLM"
+                                                                      : std::string(arch->hf_architectures[0]);
+  c.config.name = metadata.string_or("general.name", "");
+  c.config.bos = metadata.integer_or("tokenizer.ggml.bos_token_id", -1);
+  c.config.pad = metadata.integer_or("tokenizer.ggml.padding_token_id", -1);
+  if (const int64_t eos = metadata.integer_or("tokenizer.ggml.eos_token_id", -1); eos >= 0)
+    c.config.eos = {eos};
+  complete_from_tensors(*file, c.config);
+  if (c.config.vocab < 1 || c.config.vocab > kVocab.high)
+    return bad_input("tensor 'token_embd.weight' is missing or has an absurd number of rows");
+  LISSOM_CHECK(read_rope_freqs(*file, c.config));
+  LISSOM_TRY(c.graph, arch->build(c.config));
+  LISSOM_CHECK(check_tensors(*file, c.graph));
+  c.metadata = std::shared_ptr<const GgufMetadata>(file, &metadata);
+  c.tensors = file;
+  return c;
+}
+
+}  // namespace
+
+Result<Checkpoint> open_checkpoint(const std::string& model, const OpenOptions& options) {
+  LISSOM_TRY(const ModelPath where, resolve_model(model));
+  auto opened = where.kind == ModelKind::gguf ? open_gguf(where.path) : open_folder(where.path, options);
+  if (!opened && opened.error().message.find(where.path.string()) == std::string::npos)
+    return tl::unexpected(opened.error().within(where.path.string()));
+  return opened;
+}
+
+GgufMetadata gguf_header(const Checkpoint& checkpoint) {
+  GgufMetadata header;
+  header.set("general.architecture", checkpoint.config.arch);
+  for (const auto& [key, value] : checkpoint.metadata->entries()) header.set(key, value);
+  header.set("general.architecture", checkpoint.config.arch);
+  if (const Architecture* arch = find_architecture(checkpoint.config.arch))
+    arch->to_gguf(checkpoint.config, header);
+  return header;
+}
+
+}  // namespace lissom

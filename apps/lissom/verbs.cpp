@@ -6,6 +6,7 @@ namespace lissom::cli {
 
 // One file each, named as the verb.
 void add_info(CLI::App& app, int& exit_code);
+void add_convert(CLI::App& app, int& exit_code);
 void add_completion(CLI::App& app, int& exit_code);
 void add_tokenize(CLI::App& app, int& exit_code);
 
@@ -14,6 +15,7 @@ std::span<const Verb> verbs() {
       // In the order in which --help lists them.
       {add_info},
       {add_tokenize},
+      {add_convert},
       {add_completion},
   };
   return kVerbs;

@@ -1,0 +1,64 @@
+// `lissom convert`: Hugging Face folder ↔ GGUF.
+
+#include <fmt/core.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "lissom/model.h"
+#include "verbs.h"
+
+namespace lissom::cli {
+namespace {
+
+struct Arguments {
+  std::string in, out;
+  ConvertOptions options;
+  double shard_gigabytes = 5;
+  bool json = false;
+};
+
+Result<void> run(const Arguments& a) {
+  LISSOM_TRY(const Checkpoint checkpoint, open_checkpoint(a.in));
+  ConvertOptions options = a.options;
+  options.shard_bytes = static_cast<uint64_t>(a.shard_gigabytes * 1e9);
+  LISSOM_CHECK(convert(checkpoint, a.out, options, Progress{}));
+  if (a.json) {
+    const nlohmann::json result = {{"out", a.out},
+                                   {"architecture", checkpoint.config.arch},
+                                   {"tensors", checkpoint.tensors->tensors().size()}};
+    fmt::print("{}\n", result.dump());
+  } else {
+    fmt::print(stderr, "wrote {} ({}, {} tensors)\n", a.out, checkpoint.config.arch,
+               checkpoint.tensors->tensors().size());
+  }
+  return {};
+}
+
+}  // namespace
+
+void add_convert(CLI::App& app, int& exit_code) {
+  CLI::App* verb =
+      app.add_subcommand("convert", "Convert between a Hugging Face folder and a GGUF, without compressing");
+  verb->footer(
+      "Examples:\n"
+      "  lissom convert ./SmolLM2-135M smollm2.gguf --type F16\n"
+      "  lissom convert smollm2.gguf ./SmolLM2-135M --type BF16");
+  auto a = std::make_shared<Arguments>();
+  verb->add_option("IN", a->in, "Hugging Face folder, GGUF, or org/name in the local hub cache")->required();
+  verb->add_option("OUT", a->out, "a .gguf file, or a new folder")->required();
+  verb->add_option("--type", a->options.type,
+                   "of matrices: keep, F32, F16 or BF16; quantized tensors become F32 with keep")
+      ->capture_default_str();
+  verb->add_option("--shard-size", a->shard_gigabytes, "GB of each safetensors file")
+      ->capture_default_str()
+      ->check(CLI::Range(0.000001, 1000.0));
+  verb->add_flag("--json", a->json, "print what was written as JSON");
+  verb->callback([a, &exit_code] {
+    const auto done = run(*a);
+    exit_code = done ? 0 : fail(done.error());
+  });
+}
+
+}  // namespace lissom::cli

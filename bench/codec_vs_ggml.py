@@ -126,6 +126,19 @@ def real_tensors(path, limit=6):
     return dict(list(picked.items())[:limit])
 
 
+def gguf_tensors(path, limit=6):
+    """The same of a GGUF file."""
+    import gguf
+
+    picked = {}
+    for tensor in gguf.GGUFReader(path).tensors:
+        kind = tensor.name.split(".")[-2]
+        if len(tensor.shape) == 2 and tensor.shape[1] >= 64 and kind not in picked:
+            rows = gguf.quants.dequantize(tensor.data[:256], tensor.tensor_type)
+            picked[kind] = np.ascontiguousarray(rows, np.float32)
+    return dict(list(picked.items())[:limit])
+
+
 def compare(ggml, ours, name, tensors, rounds):
     """Rows of (tensor, importance?, our error, ggml's error, our CPU ns a weight, ggml's)."""
     block, _ = GGML_QUANT_SIZES[GGMLQuantizationType[name]]
@@ -148,7 +161,7 @@ def compare(ggml, ours, name, tensors, rounds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--types", default=",".join(TYPES))
-    parser.add_argument("--checkpoint", action="append", default=[], help="a safetensors file with real weights")
+    parser.add_argument("--checkpoint", action="append", default=[], help="a safetensors or GGUF file with real weights")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--verbose", action="store_true", help="a line for each tensor")
     arguments = parser.parse_args()
@@ -157,7 +170,8 @@ def main():
         sys.exit("no libggml-base.so: install llama-cpp-python or set LLAMA_CPP_LIB_PATH")
     tensors = random_tensors()
     for path in arguments.checkpoint:
-        tensors |= {f"{pathlib.Path(path).parent.name}/{k}": w for k, w in real_tensors(path).items()}
+        read = gguf_tensors if path.endswith(".gguf") else real_tensors
+        tensors |= {f"{pathlib.Path(path).name}/{k}": w for k, w in read(path).items()}
     ours = Ours()
     print("| type | importance | error ours / ggml (worst tensor) | CPU ns/weight, ours | ggml | ratio |")
     print("|---|---|---|---|---|---|")

@@ -1,7 +1,7 @@
 #pragma once
-// A codec turns rows of weights into bytes and back. It knows nothing of models, files or algorithms: an algorithm
-// (round to nearest, importance-weighted search, error feedback) decides which values to ask for, through the steps
-// that a codec publishes here.
+// A codec turns rows of weights into bytes and back. It knows nothing of models, files or algorithms: an
+// algorithm (round to nearest, importance-weighted search, error feedback) decides which values to ask for,
+// through the steps that a codec publishes here.
 
 #include <array>
 #include <cstddef>
@@ -16,8 +16,8 @@
 
 namespace lissom {
 
-/// A stored part of an encoded tensor. GGUF block codecs have one, with an empty suffix; codecs of lissom's own may
-/// have several ("scales", "codes", "codebook", "outliers"), each a plain tensor in the file.
+/// A stored part of an encoded tensor. GGUF block codecs have one, with an empty suffix; codecs of lissom's own
+/// may have several ("scales", "codes", "codebook", "outliers"), each a plain tensor in the file.
 struct Component {
   std::string suffix;
   std::string type;  ///< plain type of the stored tensor: "U8", "F16", "I8", …
@@ -25,8 +25,8 @@ struct Component {
   uint64_t bytes = 0;
 };
 
-/// Bounds on sqrt(mean((w-ŵ)²) / mean(w²)) for Gaussian weights, encoded without importance. Too good fails a test
-/// as surely as too bad: it means that the test or the accounting is wrong.
+/// Bounds on sqrt(mean((w-ŵ)²) / mean(w²)) for Gaussian weights of deviation 0.02, encoded without importance.
+/// Too good fails a test as surely as too bad: it means that the test or the accounting is wrong.
 struct ErrorInterval {
   double low = 0, high = 0;
 };
@@ -57,7 +57,8 @@ class Codec {
   [[nodiscard]] double bits_per_weight(const Shape& shape) const;
 };
 
-/// One block's parameters *as the file will hold them* (already rounded to its f16 scales and 6-bit sub-scales).
+/// One block's parameters *as the file will hold them* (already rounded to its f16 scales and 6-bit
+/// sub-scales).
 struct BlockGrid {
   static constexpr int kMaxSub = 16;
   std::array<float, kMaxSub> scale{};   ///< effective scale of each sub-block
@@ -65,8 +66,8 @@ struct BlockGrid {
   std::array<uint8_t, 64> stored{};     ///< the codec's own packed form of the above
 };
 
-/// A codec of independent blocks of one row: every type of GGUF. The three steps choose → round → pack are public so
-/// that error feedback and learned rounding can change the weights between them.
+/// A codec of independent blocks of one row: every type of GGUF. The three steps choose → round → pack are
+/// public so that error feedback and learned rounding can change the weights between them.
 class BlockCodec : public Codec {
  public:
   [[nodiscard]] virtual int block_weights() const = 0;  ///< 1, 32 or 256
@@ -74,8 +75,8 @@ class BlockCodec : public Codec {
   /// How many weights are rounded together: 1 for scalar grids, 4 or 8 for vector codebooks.
   [[nodiscard]] virtual int round_width() const { return 1; }
 
-  /// Chooses the block's parameters for these weights: minimises Σ importance·(w-ŵ)². importance: block_weights()
-  /// values, or null for 1.
+  /// Chooses the block's parameters for these weights: minimises Σ importance·(w-ŵ)². importance:
+  /// block_weights() values, or null for 1.
   virtual void choose(const float* w, const float* importance, BlockGrid& grid) const = 0;
   /// Codes for weights first … first+count of the block (multiples of round_width()), nearest on the grid.
   virtual void round(const BlockGrid& grid, int first, int count, const float* w, const float* importance,
@@ -89,13 +90,14 @@ class BlockCodec : public Codec {
   virtual void decode_blocks(const std::byte* blocks, int64_t n_blocks, float* out) const = 0;
 
   /// choose() for consecutive blocks: many at once are far cheaper than one at a time, and come out the same.
-  /// importance: the values of `importance_blocks` blocks, used again from the start when they run out (the blocks of
-  /// one row serve every row), or null for 1.
-  virtual void choose_blocks(const float* w, const float* importance, int64_t importance_blocks, int64_t n_blocks,
-                             BlockGrid* grids) const;
-  /// choose → round → pack for consecutive blocks; a codec may do it faster, with the same bytes, on every target.
-  virtual void encode_blocks(const float* w, const float* importance, int64_t importance_blocks, int64_t n_blocks,
-                             std::byte* out) const;
+  /// importance: the values of `importance_blocks` blocks, used again from the start when they run out (the
+  /// blocks of one row serve every row), or null for 1.
+  virtual void choose_blocks(const float* w, const float* importance, int64_t importance_blocks,
+                             int64_t n_blocks, BlockGrid* grids) const;
+  /// choose → round → pack for consecutive blocks; a codec may do it faster, with the same bytes, on every
+  /// target.
+  virtual void encode_blocks(const float* w, const float* importance, int64_t importance_blocks,
+                             int64_t n_blocks, std::byte* out) const;
 
   [[nodiscard]] int64_t column_multiple() const override { return block_weights(); }
   [[nodiscard]] std::vector<Component> components(const Shape& shape) const override;
@@ -113,10 +115,12 @@ class BlockCodec : public Codec {
 /// find_codec(), as a BlockCodec, or null.
 [[nodiscard]] const BlockCodec* find_block_codec(std::string_view name);
 
-/// Encodes after checking: columns divide, values are finite and in range, importance fits. Errors name `tensor`.
-[[nodiscard]] Result<std::vector<std::vector<std::byte>>> encode_checked(const Codec& codec, std::string_view tensor,
-                                                                        const Shape& shape,
-                                                                        std::span<const float> weights,
-                                                                        std::span<const float> importance);
+/// Encodes after checking: columns divide, values are finite and in range, importance fits. Errors name
+/// `tensor`.
+[[nodiscard]] Result<std::vector<std::vector<std::byte>>> encode_checked(const Codec& codec,
+                                                                         std::string_view tensor,
+                                                                         const Shape& shape,
+                                                                         std::span<const float> weights,
+                                                                         std::span<const float> importance);
 
 }  // namespace lissom

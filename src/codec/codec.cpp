@@ -82,7 +82,17 @@ Result<void> check_importance(std::string_view tensor, const Shape& shape, std::
 Result<void> check_weights(const Codec& codec, std::string_view tensor, const Shape& shape,
                            std::span<const float> weights) {
   const float limit = codec.max_magnitude();
+  constexpr size_t kRun = 4096;  // a run is passed at once when nothing in it is wrong
   for (size_t i = 0; i < weights.size(); ++i) {
+    if (i % kRun == 0) {
+      const size_t run = std::min(kRun, weights.size() - i);
+      unsigned wrong = 0;
+      for (size_t k = i; k < i + run; ++k) wrong |= static_cast<unsigned>(!(std::fabs(weights[k]) <= limit));
+      if (wrong == 0) {
+        i += run - 1;
+        continue;
+      }
+    }
     if (std::fabs(weights[i]) <= limit) continue;
     const auto row = static_cast<int64_t>(i) / shape.cols(), column = static_cast<int64_t>(i) % shape.cols();
     const std::string where =

@@ -12,8 +12,8 @@ namespace lissom {
 void expand_grid(const GridSpec& spec, const GridParams& params, BlockGrid& grid) {
   std::memcpy(grid.stored.data(), &params, sizeof params);
   const float d = half_to_float(params.d), m = half_to_float(params.m);
+  const bool subs = spec.kind == GridKind::sub_scale || spec.kind == GridKind::sub_scale_min;
   for (size_t j = 0; j < static_cast<size_t>(spec.subs()); ++j) {
-    const bool subs = spec.kind == GridKind::sub_scale || spec.kind == GridKind::sub_scale_min;
     grid.scale[j] = subs ? d * static_cast<float>(params.scale[j]) : d;
     grid.offset[j] = 0;
     if (spec.kind == GridKind::scale_offset) grid.offset[j] = m;
@@ -46,17 +46,22 @@ void GridCodec::choose(const float* w, const float* importance, BlockGrid& grid)
   choose_blocks(w, importance, 1, 1, &grid);
 }
 
-void GridCodec::choose_blocks(const float* w, const float* importance, int64_t importance_blocks,
-                              int64_t n_blocks, BlockGrid* grids) const {
+void GridCodec::search_params(const float* w, const float* importance, int64_t importance_blocks,
+                              int64_t n_blocks, GridParams* params) const {
   std::vector<float> normal;
   if (importance != nullptr) {
     normal.resize(static_cast<size_t>(importance_blocks * spec_.block));
     normalise_importance(spec_, importance, importance_blocks, normal.data());
   }
-  std::vector<GridParams> params(static_cast<size_t>(n_blocks));
   active_search_target().search(spec_, plan(importance != nullptr), w,
                                 importance != nullptr ? normal.data() : nullptr, importance_blocks, n_blocks,
-                                params.data());
+                                params);
+}
+
+void GridCodec::choose_blocks(const float* w, const float* importance, int64_t importance_blocks,
+                              int64_t n_blocks, BlockGrid* grids) const {
+  std::vector<GridParams> params(static_cast<size_t>(n_blocks));
+  search_params(w, importance, importance_blocks, n_blocks, params.data());
   for (int64_t b = 0; b < n_blocks; ++b) expand_grid(spec_, params[static_cast<size_t>(b)], grids[b]);
 }
 

@@ -50,10 +50,13 @@ struct Shrink {
 
 /// How far the search for a block's parameters goes.
 struct SearchPlan {
-  std::vector<float> positions;  ///< without offset: where on the level axis the largest weight is tried
-  std::vector<Shrink> shrinks;   ///< with offset: ranges that are tried
-  std::vector<float> divisors;   ///< super-block scale: the largest ideal scale over these; a multiple of 16
+  std::vector<float> positions;        ///< without offset: where on the level axis the largest weight is tried
+  std::vector<float> nearby;           ///< then: multiples of the best scale's inverse
+  std::vector<Shrink> shrinks;         ///< with offset: ranges that are tried
+  std::vector<Shrink> nearby_shrinks;  ///< then: changes of the best range
+  std::vector<float> divisors;  ///< super-block scale: the largest ideal scale over these; a multiple of 16
   std::vector<float> minimum_divisors;  ///< the same for the minima
+  float plain_position = 1;             ///< where the plain choice puts the largest weight
   int refits = 0;                       ///< rounds of refitting to the codes and rounding again
   int reach = 0;                        ///< how far a sub-block's integer scale is moved in each round
 };
@@ -84,6 +87,11 @@ class GridCodec : public BlockCodec {
              int8_t* codes) const override;
   void values(const BlockGrid& grid, int first, int count, const int8_t* codes, float* w) const override;
 
+ protected:
+  /// The search alone: the stored parameters of consecutive blocks.
+  void search_params(const float* w, const float* importance, int64_t importance_blocks, int64_t n_blocks,
+                     GridParams* params) const;
+
  private:
   GridSpec spec_;
   SearchPlan plain_, weighted_;
@@ -113,6 +121,22 @@ class GridCodecOf final : public GridCodec {
     Layout::get_params(block, params);
     expand_grid(Layout::kSpec, params, grid);
     Layout::get_codes(block, codes);
+  }
+  void encode_blocks(const float* w, const float* importance, int64_t importance_blocks, int64_t n_blocks,
+                     std::byte* out) const override {
+    std::vector<GridParams> params(static_cast<size_t>(n_blocks));
+    search_params(w, importance, importance_blocks, n_blocks, params.data());
+    BlockGrid grid;
+    int8_t codes[Layout::kSpec.block];
+    for (int64_t b = 0; b < n_blocks; ++b) {
+      const GridParams& stored = params[static_cast<size_t>(b)];
+      expand_grid(Layout::kSpec, stored, grid);
+      round(grid, 0, Layout::kSpec.block, w + b * Layout::kSpec.block, nullptr, codes);
+      Block block;
+      Layout::set_params(stored, block);
+      Layout::set_codes(codes, block);
+      std::memcpy(out + static_cast<size_t>(b) * sizeof block, &block, sizeof block);
+    }
   }
   void decode_blocks(const std::byte* blocks, int64_t n_blocks, float* out) const override {
     BlockGrid grid;

@@ -1,11 +1,17 @@
-"""Codecs against gguf-py's dequantizer: every type, random bytes, all bits equal."""
+"""Codecs against gguf-py's dequantizer (every type, random bytes, all bits equal) and ggml's quantizer (no worse)."""
 
+import os
+import pathlib
 import subprocess
+import sys
 
 import gguf
 import numpy as np
 import pytest
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "bench"))
+import codec_vs_ggml as bench  # noqa: E402
 
 GGUF_TYPES = "F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS".split()
 # Where the f16 scales lie in a block.
@@ -78,3 +84,51 @@ def test_f8_equals_torch(codec_tool, tmp_path, name):
     call(codec_tool, "encode", ours, 1, tmp_path / "in", "-", tmp_path / "out")
     expected = torch.from_numpy(values).to(kind).view(torch.uint8).numpy()
     np.testing.assert_array_equal(np.fromfile(tmp_path / "out", np.uint8), expected)
+
+
+def error_against_ggml(name, weights, importance, codec_tool):
+    """(our weighted squared error, ggml's) on the same tensor."""
+    ggml = bench.load_ggml()
+    if ggml is None:
+        pytest.skip("NOT RUN: no libggml-base.so (the package llama_cpp, or LLAMA_CPP_LIB_PATH)")
+    ours = bench.Ours(codec_tool)
+    data = [ours.encode(name, weights, importance)[0], bench.ggml_encode(ggml, name, weights, importance)[0]]
+    return [bench.weighted_error(weights, ours.decode(name, d, weights.shape), importance) for d in data]
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize("name", bench.TYPES)
+def test_random_tensors_no_worse_than_ggml(codec_tool, name, weighted):
+    importance = bench.random_importance(1536) if weighted else None
+    for label, weights in bench.random_tensors(rows=64).items():
+        ours, theirs = error_against_ggml(name, weights, importance, codec_tool)
+        assert ours <= theirs, f"{label}: {ours} against {theirs}"
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize("name", bench.TYPES)
+def test_real_tensors_no_worse_than_ggml(codec_tool, minilm, smollm2_gguf, name, weighted):
+    """all-MiniLM's F32 weights; and SmolLM2's, which were Q4_1 before, so that Q4_1 and finer grids can be exact."""
+    block, _ = GGML_QUANT_SIZES[GGMLQuantizationType[name]]
+    tensors = bench.real_tensors(minilm / "model.safetensors") | bench.gguf_tensors(smollm2_gguf)
+    used = 0
+    for label, weights in tensors.items():
+        if weights.shape[1] % block == 0:
+            importance = bench.random_importance(weights.shape[1]) if weighted else None
+            ours, theirs = error_against_ggml(name, weights, importance, codec_tool)
+            # Where both are exact, nothing but the last bit of f32 is left to compare.
+            noise = 1e-12 * bench.weighted_error(weights, np.zeros_like(weights), importance)
+            assert ours <= theirs + noise, f"{label}: {ours} against {theirs}"
+            used += 1
+    assert used > 0
+
+
+@pytest.mark.parametrize("name", bench.TYPES)
+def test_every_instruction_set_gives_the_same_bytes(codec_tool, name):
+    weights = bench.random_tensors(rows=8)["outliers"]
+    importance = bench.random_importance(weights.shape[1])
+    made = {}
+    for target in ("scalar", "avx2", "avx512"):
+        environment = {**os.environ, "LISSOM_FORCE_TARGET": target}
+        made[target] = bench.Ours(codec_tool, environment).encode(name, weights, importance)[0].tobytes()
+    assert len(set(made.values())) == 1

@@ -113,7 +113,7 @@ struct F32 {
 struct F16 {
   using Stored = uint16_t;
   static constexpr std::string_view kName = "F16";
-  static constexpr ErrorInterval kInterval = {1e-4, 3e-4};
+  static constexpr ErrorInterval kInterval = {1.9e-4, 2.3e-4};
   static constexpr float kMax = 65504.0F;
   static float load(uint16_t x) { return half_to_float(x); }
   static uint16_t store(float x) { return float_to_half(x); }
@@ -121,7 +121,7 @@ struct F16 {
 struct BF16 {
   using Stored = uint16_t;
   static constexpr std::string_view kName = "BF16";
-  static constexpr ErrorInterval kInterval = {1e-3, 2.4e-3};
+  static constexpr ErrorInterval kInterval = {1.5e-3, 1.8e-3};
   static constexpr float kMax = 0x1.fep127F;
   static float load(uint16_t x) { return bf16_to_float(x); }
   static uint16_t store(float x) { return float_to_bf16(x); }
@@ -129,7 +129,7 @@ struct BF16 {
 struct F8E4M3 {
   using Stored = uint8_t;
   static constexpr std::string_view kName = "F8_E4M3";
-  static constexpr ErrorInterval kInterval = {0.02, 0.04};
+  static constexpr ErrorInterval kInterval = {0.029, 0.037};
   static constexpr float kMax = 448.0F;
   static float load(uint8_t x) { return e4m3_to_float(x); }
   static uint8_t store(float x) { return float_to_e4m3(x); }
@@ -137,7 +137,7 @@ struct F8E4M3 {
 struct F8E5M2 {
   using Stored = uint8_t;
   static constexpr std::string_view kName = "F8_E5M2";
-  static constexpr ErrorInterval kInterval = {0.04, 0.08};
+  static constexpr ErrorInterval kInterval = {0.048, 0.057};
   static constexpr float kMax = 57344.0F;
   static float load(uint8_t x) { return e5m2_to_float(x); }
   static uint8_t store(float x) { return float_to_e5m2(x); }

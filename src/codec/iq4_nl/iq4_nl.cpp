@@ -9,7 +9,7 @@ namespace {
 struct Layout {
   using Block = BlockIQ4NL;
   static constexpr std::string_view kName = "IQ4_NL";
-  static constexpr ErrorInterval kInterval = {0.05, 0.2};
+  static constexpr ErrorInterval kInterval = {0.069, 0.079};
   static constexpr GridSpec kSpec = {.kind = GridKind::scale,
                                      .block = 32,
                                      .sub = 32,

@@ -10,7 +10,7 @@ namespace {
 struct Layout {
   using Block = BlockIQ4XS;
   static constexpr std::string_view kName = "IQ4_XS";
-  static constexpr ErrorInterval kInterval = {0.05, 0.2};
+  static constexpr ErrorInterval kInterval = {0.069, 0.079};
   static constexpr GridSpec kSpec = {.kind = GridKind::sub_scale,
                                      .block = 256,
                                      .sub = 32,

@@ -9,7 +9,7 @@ namespace {
 struct Layout {
   using Block = BlockQ2K;
   static constexpr std::string_view kName = "Q2_K";
-  static constexpr ErrorInterval kInterval = {0.2, 0.5};
+  static constexpr ErrorInterval kInterval = {0.24, 0.28};
   static constexpr GridSpec kSpec = {.kind = GridKind::sub_scale_min,
                                      .block = 256,
                                      .sub = 16,

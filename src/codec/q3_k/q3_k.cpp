@@ -9,7 +9,7 @@ namespace {
 struct Layout {
   using Block = BlockQ3K;
   static constexpr std::string_view kName = "Q3_K";
-  static constexpr ErrorInterval kInterval = {0.1, 0.3};
+  static constexpr ErrorInterval kInterval = {0.135, 0.153};
   static constexpr GridSpec kSpec = {.kind = GridKind::sub_scale,
                                      .block = 256,
                                      .sub = 16,

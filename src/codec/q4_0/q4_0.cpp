@@ -9,7 +9,7 @@ namespace {
 struct Layout {
   using Block = BlockQ4_0;
   static constexpr std::string_view kName = "Q4_0";
-  static constexpr ErrorInterval kInterval = {0.05, 0.2};
+  static constexpr ErrorInterval kInterval = {0.076, 0.086};
   static constexpr GridSpec kSpec = {.kind = GridKind::scale,
                                      .block = 32,
                                      .sub = 32,

@@ -9,7 +9,7 @@ namespace {
 struct Layout {
   using Block = BlockQ4_1;
   static constexpr std::string_view kName = "Q4_1";
-  static constexpr ErrorInterval kInterval = {0.05, 0.2};
+  static constexpr ErrorInterval kInterval = {0.066, 0.075};
   static constexpr GridSpec kSpec = {.kind = GridKind::scale_offset,
                                      .block = 32,
                                      .sub = 32,

@@ -10,7 +10,7 @@ namespace {
 struct Layout {
   using Block = BlockQ4K;
   static constexpr std::string_view kName = "Q4_K";
-  static constexpr ErrorInterval kInterval = {0.05, 0.2};
+  static constexpr ErrorInterval kInterval = {0.066, 0.075};
   static constexpr GridSpec kSpec = {.kind = GridKind::sub_scale_min,
                                      .block = 256,
                                      .sub = 32,

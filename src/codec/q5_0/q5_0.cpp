@@ -9,7 +9,7 @@ namespace {
 struct Layout {
   using Block = BlockQ5_0;
   static constexpr std::string_view kName = "Q5_0";
-  static constexpr ErrorInterval kInterval = {0.02, 0.1};
+  static constexpr ErrorInterval kInterval = {0.038, 0.044};
   static constexpr GridSpec kSpec = {.kind = GridKind::scale,
                                      .block = 32,
                                      .sub = 32,

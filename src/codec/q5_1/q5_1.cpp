@@ -9,7 +9,7 @@ namespace {
 struct Layout {
   using Block = BlockQ5_1;
   static constexpr std::string_view kName = "Q5_1";
-  static constexpr ErrorInterval kInterval = {0.02, 0.1};
+  static constexpr ErrorInterval kInterval = {0.033, 0.038};
   static constexpr GridSpec kSpec = {.kind = GridKind::scale_offset,
                                      .block = 32,
                                      .sub = 32,

@@ -10,7 +10,7 @@ namespace {
 struct Layout {
   using Block = BlockQ5K;
   static constexpr std::string_view kName = "Q5_K";
-  static constexpr ErrorInterval kInterval = {0.02, 0.1};
+  static constexpr ErrorInterval kInterval = {0.033, 0.0375};
   static constexpr GridSpec kSpec = {.kind = GridKind::sub_scale_min,
                                      .block = 256,
                                      .sub = 32,

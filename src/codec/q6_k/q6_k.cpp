@@ -9,7 +9,7 @@ namespace {
 struct Layout {
   using Block = BlockQ6K;
   static constexpr std::string_view kName = "Q6_K";
-  static constexpr ErrorInterval kInterval = {0.01, 0.05};
+  static constexpr ErrorInterval kInterval = {0.016, 0.0185};
   static constexpr GridSpec kSpec = {.kind = GridKind::sub_scale,
                                      .block = 256,
                                      .sub = 16,

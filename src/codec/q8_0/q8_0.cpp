@@ -9,7 +9,7 @@ namespace {
 struct Layout {
   using Block = BlockQ8_0;
   static constexpr std::string_view kName = "Q8_0";
-  static constexpr ErrorInterval kInterval = {0.001, 0.02};
+  static constexpr ErrorInterval kInterval = {0.0048, 0.0058};
   static constexpr GridSpec kSpec = {.kind = GridKind::scale,
                                      .block = 32,
                                      .sub = 32,

@@ -1,3 +1,8 @@
+// How far each codec's search goes. The numbers were found by measurement (bench/codec_vs_ggml.py): where one
+// more candidate costs time and no longer lowers the error, they stop.
+
+#include <cmath>
+
 #include "codec/grid.h"
 
 namespace lissom {
@@ -8,22 +13,43 @@ void add_range(std::vector<float>& list, float first, float last, int count) {
     list.push_back(first + (last - first) * static_cast<float>(i) / static_cast<float>(count - 1));
 }
 
+/// Both ends of a range by 0, step, … (n values each).
+void add_shrinks(std::vector<Shrink>& list, float first, float step, int n) {
+  for (int i = 0; i < n; ++i)
+    for (int j = 0; j < n; ++j)
+      list.push_back({first + step * static_cast<float>(i), first + step * static_cast<float>(j)});
+}
+
+void plan_scales(const GridSpec& spec, bool weighted, SearchPlan& plan) {
+  const auto low = static_cast<float>(spec.levels != nullptr ? spec.levels[0] : spec.low);
+  const auto high = static_cast<float>(spec.levels != nullptr ? spec.levels[15] : spec.high);
+  // The finer the grid, the closer the best scale is to the plain one.
+  const float levels = spec.levels != nullptr ? 16.0F : static_cast<float>(spec.high - spec.low + 1);
+  const float reach = 1.0F / std::sqrt(levels);
+  plan.plain_position = low;
+  const int count = weighted ? 8 : 4;
+  add_range(plan.positions, low * (1 - reach), low * (1 + reach), count);
+  add_range(plan.positions, high * (1 - reach), high * (1 + reach), count);
+  if (weighted || spec.kind == GridKind::sub_scale)
+    for (int k = 1; k <= 2; ++k)
+      for (float side : {-1.0F, 1.0F}) plan.nearby.push_back(1 + side * static_cast<float>(k) * reach / 16);
+}
+
 }  // namespace
 
 SearchPlan make_search_plan(const GridSpec& spec, bool weighted) {
   SearchPlan plan;
-  plan.refits = 2;
+  plan.refits = weighted ? 2 : 1;
   plan.reach = 1;
-  if (!spec.has_offset()) {
-    const auto low = static_cast<float>(spec.levels != nullptr ? spec.levels[0] : spec.low);
-    const auto high = static_cast<float>(spec.levels != nullptr ? spec.levels[15] : spec.high);
-    add_range(plan.positions, low * 0.8F, low * 1.25F, weighted ? 12 : 6);
-    add_range(plan.positions, high * 0.8F, high * 1.25F, weighted ? 12 : 6);
+  if (spec.has_offset()) {
+    const float step = 0.2F / std::sqrt(static_cast<float>(spec.high + 1));
+    add_shrinks(plan.shrinks, 0, step, weighted ? 5 : 3);
+    // Fewer steps than the codes allow: weights that lay on a coarser grid are then found exactly.
+    for (int k = 1; k <= (weighted ? 5 : 1) && spec.high - k > 1; ++k)
+      plan.shrinks.push_back({0, 1 - static_cast<float>(spec.high) / static_cast<float>(spec.high - k)});
+    if (weighted) add_shrinks(plan.nearby_shrinks, -step / 2, step / 2, 3);
   } else {
-    const int n = weighted ? 5 : 3;
-    for (int i = 0; i < n; ++i)
-      for (int j = 0; j < n; ++j)
-        plan.shrinks.push_back({0.05F * static_cast<float>(i), 0.05F * static_cast<float>(j)});
+    plan_scales(spec, weighted, plan);
   }
   if (spec.kind == GridKind::sub_scale) {
     const auto low = static_cast<float>(spec.scale_low), high = static_cast<float>(spec.scale_high);

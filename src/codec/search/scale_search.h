@@ -14,38 +14,51 @@ struct ScaleFit {
   F scale, LL;
 };
 
-/// Tries scales that put the weight of largest magnitude at each of `positions` on the level axis. A position
-/// is judged by the error that remains when the scale is refitted to the codes it gives, which is E(0) - (Σ
-/// vwL)² / Σ vL².
+/// Keeps in `best` the better of it and the scales 1 / (inv · factors). A scale is judged by the error that
+/// remains when it is refitted to the codes it gives, which is E(0) - (Σ vwL)² / Σ vL².
 template <int N, bool Weighted, class Grid>
-LANES_FN ScaleFit screen_scales(const Tile<N>& tile, const Grid& grid, std::span<const float> positions) {
-  const Range range = range_of<N, false>(tile);
-  const F extreme = select(set(0) - range.low > range.high, range.low, range.high);
-  const F inv = inverse(extreme);
-  F best_wL = set(0), best_LL = set(1);
-  constexpr int kTogether = 4;
-  for (size_t first = 0; first < positions.size(); first += kTogether) {
+LANES_FN void screen_scales(const Tile<N>& tile, const Grid& grid, const F& inv, std::span<const float> factors,
+                            ScaleFit& best) {
+  F best_wL = best.scale * best.LL, best_LL = best.LL;
+  constexpr size_t kTogether = 4;
+  for (size_t first = 0; first < factors.size(); first += kTogether) {
     F t[kTogether], wL[kTogether], LL[kTogether];
     for (size_t k = 0; k < kTogether; ++k) {
-      t[k] = set(positions[std::min(first + k, positions.size() - 1)]) * inv;
+      t[k] = set(factors[std::min(first + k, factors.size() - 1)]) * inv;
       wL[k] = LL[k] = set(0);
     }
     for (int i = 0; i < N; ++i) {
       const F x = load(tile.w + 16 * i);
-      for (int k = 0; k < kTogether; ++k) {
+      for (size_t k = 0; k < kTogether; ++k) {
         const F level = grid.level(x * t[k]);
         const F vL = weigh<Weighted>(tile.v, i, level);
         wL[k] = wL[k] + vL * x;
         LL[k] = LL[k] + vL * level;
       }
     }
-    for (int k = 0; k < kTogether; ++k) {
+    for (size_t k = 0; k < kTogether; ++k) {
       const Mask better = wL[k] * wL[k] * best_LL > best_wL * best_wL * LL[k];
       best_wL = select(better, wL[k], best_wL);
       best_LL = select(better, LL[k], best_LL);
     }
   }
-  return {ratio(best_wL, best_LL), best_LL};
+  best = {ratio(best_wL, best_LL), best_LL};
+}
+
+/// The weight of largest magnitude.
+template <int N>
+LANES_INLINE F extreme_of(const Tile<N>& tile) {
+  const Range range = range_of<N, false>(tile);
+  return select(set(0) - range.low > range.high, range.low, range.high);
+}
+
+/// First over scales that put the largest weight at each of the plan's positions, then closely around the best.
+template <int N, bool Weighted, class Grid>
+LANES_INLINE ScaleFit best_scale(const Tile<N>& tile, const Grid& grid, const SearchPlan& plan, F extreme) {
+  ScaleFit best{set(0), set(1)};
+  screen_scales<N, Weighted>(tile, grid, inverse(extreme), plan.positions, best);
+  if (!plan.nearby.empty()) screen_scales<N, Weighted>(tile, grid, inverse(best.scale), plan.nearby, best);
+  return best;
 }
 
 /// A sub-block's scale and offset, with the second moments of its levels: how much a change of either costs.
@@ -53,21 +66,26 @@ struct AffineFit {
   F scale, offset, L, LL, sum_v;
 };
 
-/// Tries ranges shrunk at both ends; each is judged with scale and offset refitted to its codes. `tile` must be
-/// centred on range.mean, or the sums would cancel.
+/// What ranges are tried on: their two ends, less the lane's mean, on which the tile must be centred or the
+/// sums would cancel.
+struct Ends {
+  F low, high, inv_v;
+};
+
+/// The same with an offset: keeps in `best` (offset less the mean) the better of it and the ranges shrunk at
+/// both ends, each judged with scale and offset refitted to its codes.
 template <int N, bool Weighted, class Grid>
-LANES_FN AffineFit screen_ranges(const Tile<N>& tile, const Grid& grid, const Range& range, float steps,
-                                 std::span<const Shrink> shrinks) {
-  const F width = range.high - range.low;
-  const F inv_width = inverse(width) * set(steps), inv_v = set(1) / range.sum_v;
-  const F low = range.low - range.mean;
-  F best_wL = set(0), best_var = set(1), best_L = set(0), best_LL = set(0);
+LANES_FN void screen_ranges(const Tile<N>& tile, const Grid& grid, const Ends& ends, float steps,
+                            std::span<const Shrink> shrinks, AffineFit& best) {
+  const F width = ends.high - ends.low, inv_width = inverse(width) * set(steps);
+  F best_L = best.L, best_LL = best.LL;
+  F best_var = max(best.LL - best.L * best.L * ends.inv_v, set(0x1p-100F)), best_wL = best.scale * best_var;
   constexpr size_t kTogether = 4;
   for (size_t first = 0; first < shrinks.size(); first += kTogether) {
     F start[kTogether], inv[kTogether], wL[kTogether], L[kTogether], LL[kTogether];
     for (size_t k = 0; k < kTogether; ++k) {
       const Shrink& s = shrinks[std::min(first + k, shrinks.size() - 1)];
-      start[k] = low + set(s.low) * width;
+      start[k] = ends.low + set(s.low) * width;
       inv[k] = inv_width * set(1.0F / (1.0F - s.low - s.high));
       wL[k] = L[k] = LL[k] = set(0);
     }
@@ -82,7 +100,7 @@ LANES_FN AffineFit screen_ranges(const Tile<N>& tile, const Grid& grid, const Ra
       }
     }
     for (size_t k = 0; k < kTogether; ++k) {
-      const F var = LL[k] - L[k] * L[k] * inv_v;
+      const F var = LL[k] - L[k] * L[k] * ends.inv_v;
       const Mask better = wL[k] * wL[k] * best_var > best_wL * best_wL * var;
       best_wL = select(better, wL[k], best_wL);
       best_var = select(better, var, best_var);
@@ -90,9 +108,26 @@ LANES_FN AffineFit screen_ranges(const Tile<N>& tile, const Grid& grid, const Ra
       best_LL = select(better, LL[k], best_LL);
     }
   }
-  AffineFit fit{ratio(best_wL, best_var), set(0), best_L, best_LL, range.sum_v};
-  fit.offset = range.mean - fit.scale * best_L * inv_v;
-  return fit;
+  best.scale = ratio(best_wL, best_var);
+  best.L = best_L;
+  best.LL = best_LL;
+  best.offset = set(0) - best.scale * best_L * ends.inv_v;
+}
+
+/// First over the plan's shrunk ranges, then closely around the best.
+template <int N, bool Weighted, class Grid>
+LANES_INLINE AffineFit best_range(const Tile<N>& tile, const Grid& grid, const SearchPlan& plan,
+                                  const Range& range, float steps) {
+  AffineFit best{set(0), set(0), set(0), set(0), range.sum_v};
+  Ends ends{range.low - range.mean, range.high - range.mean, set(1) / range.sum_v};
+  screen_ranges<N, Weighted>(tile, grid, ends, steps, plan.shrinks, best);
+  if (!plan.nearby_shrinks.empty()) {
+    ends.low = best.offset;
+    ends.high = best.offset + best.scale * set(steps);
+    screen_ranges<N, Weighted>(tile, grid, ends, steps, plan.nearby_shrinks, best);
+  }
+  best.offset = best.offset + range.mean;
+  return best;
 }
 
 template <int N>
@@ -100,13 +135,15 @@ LANES_FN void centre(Tile<N>& tile, const F& by) {
   for (int i = 0; i < N; ++i) store(tile.w + 16 * i, load(tile.w + 16 * i) - by);
 }
 
-/// A scale that is stored as f16: screens, then refits and rounds by turns, and keeps the best as stored.
+/// A scale that is stored as f16: the plain choice (the largest weight on the last level) and the best of the
+/// search, then refitted and rounded by turns; the best as stored wins.
 template <int N, bool Weighted, class Grid>
-LANES_FN void search_scale(const Tile<N>& tile, const Grid& grid, std::span<const float> positions, int refits,
-                           uint16_t* halves) {
-  F d = to_half_and_back(screen_scales<N, Weighted>(tile, grid, positions).scale);
-  F best = set(0), best_error = set(0x1p126F);
-  for (int k = 0; k <= refits; ++k) {
+LANES_FN void search_scale(const Tile<N>& tile, const Grid& grid, const SearchPlan& plan, uint16_t* halves) {
+  const F extreme = extreme_of(tile);
+  F best = to_half_and_back(extreme / set(plan.plain_position));
+  F best_error = error_of<N, Weighted, false>(tile, grid, best, set(0));
+  F d = to_half_and_back(best_scale<N, Weighted>(tile, grid, plan, extreme).scale);
+  for (int k = 0; k <= plan.refits; ++k) {
     const Moments s = evaluate<N, Weighted, false>(tile, grid, d, set(0));
     const Mask better = s.error < best_error;
     best = select(better, d, best);
@@ -121,26 +158,23 @@ struct AffineHalves {
 };
 
 template <int N, bool Weighted, class Grid>
-LANES_FN AffineHalves search_affine(Tile<N>& tile, const Grid& grid, float steps,
-                                    std::span<const Shrink> shrinks, int refits) {
+LANES_FN AffineHalves search_affine(Tile<N>& tile, const Grid& grid, const SearchPlan& plan, float steps) {
   const Range range = range_of<N, Weighted>(tile);
+  AffineHalves best{to_half_and_back((range.high - range.low) / set(steps)), to_half_and_back(range.low)};
+  F best_error = error_of<N, Weighted, true>(tile, grid, best.d, best.m);
   centre<N>(tile, range.mean);
-  const AffineFit fit = screen_ranges<N, Weighted>(tile, grid, range, steps, shrinks);
+  const AffineFit fit = best_range<N, Weighted>(tile, grid, plan, range, steps);
+  centre<N>(tile, set(0) - range.mean);
   AffineHalves now{to_half_and_back(fit.scale), set(0)};
-  // The offset that suits the scale as rounded.
-  now.m = to_half_and_back(range.mean - now.d * fit.L / range.sum_v);
-  AffineHalves best = now;
-  F best_error = set(0x1p126F);
-  for (int k = 0; k <= refits; ++k) {
-    // The tile is centred: so is the grid.
-    const Moments s = evaluate<N, Weighted, true>(tile, grid, now.d, now.m - range.mean);
+  now.m = to_half_and_back(range.mean - now.d * fit.L / range.sum_v);  // what suits the scale as rounded
+  for (int k = 0; k <= plan.refits; ++k) {
+    const Moments s = evaluate<N, Weighted, true>(tile, grid, now.d, now.m);
     const Mask better = s.error < best_error;
     best.d = select(better, now.d, best.d);
     best.m = select(better, now.m, best.m);
     best_error = select(better, s.error, best_error);
     const F var = s.LL - s.L * s.L / range.sum_v;
-    const F step = ratio(s.eL - s.e * s.L / range.sum_v, var);
-    const F d = to_half_and_back(now.d + step);
+    const F d = to_half_and_back(now.d + ratio(s.eL - s.e * s.L / range.sum_v, var));
     now.m = to_half_and_back(now.m + (s.e - (d - now.d) * s.L) / range.sum_v);
     now.d = d;
   }

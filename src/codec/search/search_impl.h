@@ -23,10 +23,10 @@ LANES_FN void search_blocks(const GridSpec& spec, const SearchPlan& plan, const 
       if (spec.kind == GridKind::scale || spec.kind == GridKind::scale_offset) {
         uint16_t d[16], m[16] = {};
         if (spec.kind == GridKind::scale) {
-          search_scale<N, Weighted>(tile, grid, plan.positions, plan.refits, d);
+          search_scale<N, Weighted>(tile, grid, plan, d);
         } else {
-          const AffineHalves best = search_affine<N, Weighted>(
-              tile, grid, static_cast<float>(spec.high - spec.low), plan.shrinks, plan.refits);
+          const AffineHalves best =
+              search_affine<N, Weighted>(tile, grid, plan, static_cast<float>(spec.high - spec.low));
           store_half(d, best.d);
           store_half(m, best.m);
         }

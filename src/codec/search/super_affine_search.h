@@ -136,12 +136,11 @@ LANES_INLINE F orientation(const Range& range, int subs) {
 
 /// Each sub-block's own best scale and offset ≤ 0.
 template <int N, bool Weighted, class Grid>
-LANES_FN AffineFit ideal_fit(Tile<N>& tile, const Grid& grid, Range range, const GridSpec& spec,
-                             std::span<const Shrink> shrinks) {
+LANES_FN AffineFit ideal_fit(Tile<N>& tile, const Grid& grid, const SearchPlan& plan, Range range,
+                             float steps) {
   range.low = min(range.low, set(0));
   centre<N>(tile, range.mean);
-  AffineFit fit =
-      screen_ranges<N, Weighted>(tile, grid, range, static_cast<float>(spec.high - spec.low), shrinks);
+  AffineFit fit = best_range<N, Weighted>(tile, grid, plan, range, steps);
   centre<N>(tile, set(0) - range.mean);
   // Σ vwL follows from the unconstrained fit; without an offset it alone gives the scale.
   const F wL = fit.scale * fit.LL + fit.offset * fit.L;
@@ -160,7 +159,8 @@ LANES_FN void search_super_affine(const GridSpec& spec, Tile<N>& tile, const Gri
   const F sign = orientation(range, subs);
   for (int i = 0; i < N; ++i) store(tile.w + 16 * i, load(tile.w + 16 * i) * sign);
   range = range_of<N, Weighted>(tile);
-  const AffineFit fit = ideal_fit<N, Weighted>(tile, grid, range, spec, plan.shrinks);
+  const AffineFit fit =
+      ideal_fit<N, Weighted>(tile, grid, plan, range, static_cast<float>(spec.high - spec.low));
 
   alignas(64) float scale[16], minimum[16], L[16], LL[16], sum_v[16];
   store(scale, fit.scale);

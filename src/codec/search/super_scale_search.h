@@ -62,7 +62,7 @@ template <int N, bool Weighted, class Grid>
 LANES_FN void search_super_scales(const GridSpec& spec, const Tile<N>& tile, const Grid& grid,
                                   const SearchPlan& plan, int blocks, GridParams* params) {
   const int subs = spec.subs();
-  const ScaleFit fit = screen_scales<N, Weighted>(tile, grid, plan.positions);
+  const ScaleFit fit = best_scale<N, Weighted>(tile, grid, plan, extreme_of(tile));
   alignas(64) float ideal[16], LL[16];
   store(ideal, fit.scale);
   store(LL, fit.LL);

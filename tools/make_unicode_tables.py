@@ -4,7 +4,8 @@
 usage: make_unicode_tables.py > src/tokenizer/unicode_tables.inc      needs: pip install tokenizers, Python 3.11
 
 `tokenizers` mixes several versions of Unicode: its regular expressions, Rust's standard library, and two older crates
-for categories and normalization. Oniguruma 6.9.8 and utf8proc 2.8 know Unicode 14, as Python 3.11's unicodedata does.
+for categories and normalization. Oniguruma 6.9.8 knows Unicode 14, as Python 3.11's unicodedata does, and utf8proc 2.8
+Unicode 15.
 Each table is read off the package's own behaviour over every code point.
 """
 import sys
@@ -86,6 +87,9 @@ def main():
     lines(f'{{0x{a:X}, 0x{b:X}, "{n}"}},' for a, b, n in sorted(items))
     print("};\n")
 
+    newer = {c for c in changed if unicodedata.category(chr(c)) == "Cn"}
+    print_ranges("kNewer", "Assigned since Unicode 14. To its normalization these are starters that do not decompose.",
+                 newer)
     assert removed_by(pre_tokenizers.Split(Regex(r"\s"), "removed")) == {c for c in CODES if chr(c).isspace()} - set(
         range(0x1C, 0x20))
     regex_numbers = {c for c in CODES if category.get(c, "Cn")[0] == "N"}
@@ -100,6 +104,7 @@ def main():
                  {c for c in CODES if clean.normalize_str("a" + chr(c) + "b") == "ab"})
     accents = normalizers.BertNormalizer(clean_text=False, handle_chinese_chars=False, strip_accents=True, lowercase=False)
     nfd, nfkd = normalizers.NFD(), normalizers.NFKD()
+    assert all(nfkd.normalize_str("a" + chr(c) + "\u0334") == "a" + chr(c) + "\u0334" for c in newer)
     plain = [c for c in CODES if nfd.normalize_str(chr(c)) == chr(c)]
     print_ranges("kNonspacing", "BertNormalizer's strip_accents takes these out, after NFD.",
                  {c for c in plain if accents.normalize_str("a" + chr(c)) == "a"})

@@ -14,11 +14,12 @@ namespace {
 
 constexpr unsigned long kRetriesPerMatch = 10'000'000, kRetriesPerSearch = 100'000'000;
 
-constexpr std::array<std::string_view, 35> kCategories = {
-    "L",  "Ll", "Lm", "Lo", "Lt", "Lu", "M",  "Mc", "Me", "Mn", "N",  "Nd", "Nl", "No", "P",  "Pc", "Pd", "Pe",
-    "Pf", "Pi", "Po", "Ps", "S",  "Sc", "Sk", "Sm", "So", "Z",  "Zl", "Zp", "Zs", "C",  "Cc", "Cf", "Co"};
+/// The categories and groups that have changed since Unicode 14, and \w; Oniguruma has room for twenty names.
+constexpr std::array<std::string_view, 19> kCategories = {"L",  "Ll", "Lm", "Lo", "Lu",  "M",  "Mc",
+                                                          "Mn", "N",  "Nd", "No", "P",   "Pd", "Po",
+                                                          "S",  "Sm", "So", "Cf", "Word"};
 
-/// Oniguruma's tables end at Unicode 14, so each category is registered again under a name of our own.
+/// Oniguruma's tables end at Unicode 14, so what has changed is registered again under names of our own.
 void initialize() {
   static std::once_flag once;
   std::call_once(once, [] {
@@ -39,13 +40,20 @@ void initialize() {
   });
 }
 
-/// \p{L} → \p{lissomL}; also \P{…} and \p{^…}. Other escapes stay as they are.
+/// \p{L} → \p{lissomL}; also \P{…} and \p{^…}, \w, \W, \d and \D. Other escapes stay as they are.
 std::string with_own_categories(const std::string& pattern) {
   std::string out;
   for (size_t i = 0; i < pattern.size(); ++i) {
     out += pattern[i];
     if (pattern[i] != '\\' || i + 1 >= pattern.size()) continue;
-    out += pattern[++i];
+    ++i;
+    if (const size_t short_form = std::string_view("wWdD").find(pattern[i]);
+        short_form != std::string_view::npos) {
+      constexpr std::string_view kLong[] = {"p{lissomWord}", "P{lissomWord}", "p{lissomNd}", "P{lissomNd}"};
+      out += kLong[short_form];
+      continue;
+    }
+    out += pattern[i];
     if ((pattern[i] != 'p' && pattern[i] != 'P') || i + 1 >= pattern.size() || pattern[i + 1] != '{') continue;
     const size_t close = pattern.find('}', i);
     if (close == std::string::npos) continue;

@@ -20,6 +20,12 @@ bool contains(std::span<const char32_t> sorted, char32_t c) {
   return std::binary_search(sorted.begin(), sorted.end(), c);
 }
 
+bool is_newer(char32_t c) {
+  const auto* const it = std::upper_bound(std::begin(kNewer), std::end(kNewer), c,
+                                          [](char32_t a, const Range& r) { return a < r.first; });
+  return it != std::begin(kNewer) && c <= std::prev(it)->last;
+}
+
 /// Oniguruma's own ranges for a property (general category) or for \s.
 std::vector<std::pair<char32_t, char32_t>> oniguruma_ranges(std::string_view name) {
   OnigEncodingType* utf8 = &OnigEncodingUTF8;
@@ -88,7 +94,10 @@ std::vector<std::pair<char32_t, char32_t>> category_ranges(std::string_view cate
   for (const auto& [first, last] : base)
     for (char32_t c = first; c <= last && c < kCodes; ++c) member[c] = true;
   for (const CategoryRange& r : kCategoryChanges) {
-    const bool in = std::string_view(r.category).starts_with(category);
+    const std::string_view now = r.category;
+    const bool in = category == "Word"
+                        ? now[0] == 'L' || now[0] == 'M' || now == "Nd" || now == "Nl" || now == "Pc"
+                        : now.starts_with(category);
     for (char32_t c = r.first; c <= r.last; ++c) member[c] = in;
   }
   std::vector<std::pair<char32_t, char32_t>> out;
@@ -219,12 +228,12 @@ void append_lower(std::string& out, char32_t c) {
 namespace {
 
 uint8_t combining_class(char32_t c) {
-  if (c < 0x300 || contains(kStarters, c)) return 0;
+  if (c < 0x300 || contains(kStarters, c) || is_newer(c)) return 0;
   return static_cast<uint8_t>(utf8proc_get_property(static_cast<utf8proc_int32_t>(c))->combining_class);
 }
 
 void decompose(char32_t c, bool compatible, std::u32string& out) {
-  if (c < 0xa0 || contains(kNoCanonical, c) || (compatible && contains(kNoCompatible, c))) {
+  if (c < 0xa0 || is_newer(c) || contains(kNoCanonical, c) || (compatible && contains(kNoCompatible, c))) {
     out += c;
     return;
   }
@@ -265,7 +274,8 @@ const std::unordered_map<uint64_t, char32_t>& composites() {
   static const auto table = [] {
     std::unordered_map<uint64_t, char32_t> map;
     for (char32_t c = 0xa0; c < 0x30000; ++c) {
-      if ((c >= 0xac00 && c < 0xe000) || contains(kNoCanonical, c)) continue;  // Hangul by arithmetic
+      if ((c >= 0xac00 && c < 0xe000) || contains(kNoCanonical, c) || is_newer(c))
+        continue;  // Hangul by arithmetic
       const utf8proc_property_t* p = utf8proc_get_property(static_cast<utf8proc_int32_t>(c));
       if (p->decomp_seqindex == UINT16_MAX || p->decomp_type != 0 || p->comp_exclusion) continue;
       // The full decomposition of all but the last character composes back to the first of the pair.

@@ -49,11 +49,11 @@ void pack_panel(const std::byte* rows, int64_t row_bytes, int64_t n_rows, int64_
   using Layout = PanelLayout<Format>;
   constexpr int kGroups = Format::kWeights / 32;
   static_assert(kGroups == Layout::kParamGroups);
-  uint8_t* all_params = panel + cols / 32 * Layout::kCodeBytes;
+  uint8_t* all_codes = panel + Layout::codes_at(cols);
   for (int64_t lane = 0; lane < n_rows; ++lane) {
     const auto* src = reinterpret_cast<const uint8_t*>(rows + lane * row_bytes);
-    uint8_t* codes = panel;
-    uint8_t* params = all_params;
+    uint8_t* codes = all_codes;
+    uint8_t* params = panel;
     for (int64_t b = 0; b < cols / Format::kWeights;
          ++b, src += Format::kBytes, params += Layout::kParamBytes) {
       UnpackedBlock block;
@@ -79,7 +79,8 @@ void pack_panel(const std::byte* rows, int64_t row_bytes, int64_t n_rows, int64_
 template <class Format>
 void unpack_row(const uint8_t* panel, int64_t lane, int64_t cols, float* out) {
   using Layout = PanelLayout<Format>;
-  const uint8_t* params = panel + cols / 32 * Layout::kCodeBytes;
+  const uint8_t* params = panel;
+  panel += Layout::codes_at(cols);
   constexpr int kZero = Format::kZeroShift < 0 ? 0 : 1 << Format::kZeroShift;
   for (int64_t g = 0; g < cols / 32; ++g, panel += Layout::kCodeBytes) {
     const uint8_t* p = params + g / Layout::kParamGroups * Layout::kParamBytes;

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cassert>
-#include <cstdlib>
 #include <cstring>
 #include <limits>
-#include <new>
+#include <memory>
+#include <mutex>
 #include <string>
 
 #include "base/half.h"
@@ -20,28 +20,54 @@ int64_t panels_of(int64_t rows) {
   return (rows + kPanelRows - 1) / kPanelRows;
 }
 
-/// Zeroed memory at a multiple of 64 bytes.
+/// Memory at a multiple of 64 bytes, out of chunks that ask for huge pages: with pages of 4 KiB, looking up
+/// addresses takes as long as reading the weights of one token. A chunk goes when the last matrix in it does.
 class Buffer {
  public:
   static Result<Buffer> make(uint64_t bytes) {
-    // Large matrices ask for huge pages: streaming through them costs fewer address translations.
-    const uint64_t align = bytes >= (uint64_t{4} << 20) ? uint64_t{2} << 20 : 64;
-    auto* p = static_cast<uint8_t*>(std::aligned_alloc(align, (bytes + align - 1) / align * align));
-    if (p == nullptr) return io_error("out of memory: " + std::to_string(bytes) + " bytes of weights");
-    if (align > 64) (void)madvise(p, bytes / align * align, MADV_HUGEPAGE);
+    constexpr uint64_t kHuge = uint64_t{2} << 20, kChunk = uint64_t{32} << 20;
+    static std::mutex mutex;
+    static std::weak_ptr<Chunk> latest;
+    const uint64_t size = (bytes + 63) / 64 * 64;
+    const std::lock_guard lock(mutex);
+    std::shared_ptr<Chunk> chunk = latest.lock();
+    if (chunk == nullptr || chunk->size - chunk->used < size) {
+      const uint64_t want = std::max(kChunk, (size + kHuge - 1) / kHuge * kHuge);
+      void* p = mmap(nullptr, want + kHuge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      if (p == MAP_FAILED) return io_error("out of memory: " + std::to_string(bytes) + " bytes of weights");
+      chunk = std::make_shared<Chunk>();
+      chunk->mapping = p;
+      chunk->mapped = want + kHuge;
+      const auto at = reinterpret_cast<uintptr_t>(p);
+      chunk->start = static_cast<uint8_t*>(p) + ((at + kHuge - 1) / kHuge * kHuge - at);
+      chunk->size = want;
+      (void)madvise(chunk->start, want, MADV_HUGEPAGE);  // without it everything works, slower
+      latest = chunk;
+    }
     Buffer b;
-    b.data_.reset(p);
+    b.data_ = chunk->start + chunk->used;
     b.size_ = bytes;
+    chunk->used += size;
+    b.chunk_ = std::move(chunk);
     return b;
   }
-  [[nodiscard]] uint8_t* data() const { return data_.get(); }
+  [[nodiscard]] uint8_t* data() const { return data_; }
   [[nodiscard]] uint64_t size() const { return size_; }
 
  private:
-  struct Free {
-    void operator()(uint8_t* p) const { std::free(p); }
+  struct Chunk {
+    void* mapping = nullptr;
+    uint8_t* start = nullptr;
+    uint64_t mapped = 0, size = 0, used = 0;
+    Chunk() = default;
+    Chunk(const Chunk&) = delete;
+    Chunk& operator=(const Chunk&) = delete;
+    ~Chunk() {
+      if (mapping != nullptr) munmap(mapping, mapped);
+    }
   };
-  std::unique_ptr<uint8_t[], Free> data_;
+  std::shared_ptr<Chunk> chunk_;
+  uint8_t* data_ = nullptr;
   uint64_t size_ = 0;
 };
 
@@ -58,7 +84,7 @@ class MatrixBase : public PackedMatrix {
   void blocked(int64_t first, int64_t last, const PreparedInput& x, int64_t token_bytes, Function f) const {
     const int64_t tiles = (x.m + x.tile - 1) / x.tile;
     const int64_t step =
-        std::clamp<int64_t>((512 << 10) / std::max<int64_t>(token_bytes * x.tile, 1), 1, tiles);
+        std::clamp<int64_t>((256 << 10) / std::max<int64_t>(token_bytes * x.tile, 1), 1, tiles);
     for (int64_t t = 0; t < tiles; t += step) {
       for (int64_t p = first; p < last; ++p) {
         f(p, t, std::min(tiles, t + step), std::min(kPanelRows, rows_ - p * kPanelRows));

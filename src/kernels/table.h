@@ -109,10 +109,12 @@ struct PanelLayout {
   static constexpr int64_t kParamBytes =
       Format::kSuper ? 32 * kFields + 8 * kSubs * 16 * kFields : 32 * kFields;
   static constexpr int64_t kParamGroups = Format::kSuper ? 8 : 1;
-  static constexpr int64_t bytes(int64_t cols) {
-    const int64_t groups = cols / 32;
-    return (groups * kCodeBytes + groups / kParamGroups * kParamBytes + 63) / 64 * 64;
+  /// Codes start here: what a panel's first group needs comes first, so that reading a matrix is one forward
+  /// stream.
+  static constexpr int64_t codes_at(int64_t cols) {
+    return (cols / 32 / kParamGroups * kParamBytes + 63) / 64 * 64;
   }
+  static constexpr int64_t bytes(int64_t cols) { return codes_at(cols) + cols / 32 * kCodeBytes; }
 };
 
 }  // namespace lissom::kernels

@@ -125,6 +125,14 @@ inline void group_of_16(const uint8_t* codes, const Params<Format>& params, int6
   for (int t = 0; t < N; ++t) out[t] = fma(both[t], set(scale[t]), out[t]);
 }
 
+/// Few tokens are bound by memory, and the hardware's prefetchers stop at each 4 KiB page: fetch further ahead
+/// than that. Reading past the end of the matrix is harmless here.
+constexpr int64_t kAhead = 6144;
+template <int64_t Bytes>
+inline void prefetch_ahead(const uint8_t* p) {
+  for (int64_t i = 0; i < Bytes; i += 64) __builtin_prefetch(p + kAhead + i);
+}
+
 /// N of the T tokens of a tile; act and y point at the first of them.
 template <class Format, int T, int N>
 void int8_tile(const uint8_t* codes, const uint8_t* p, int64_t groups, const uint8_t* act, F (&out)[N]) {
@@ -136,6 +144,7 @@ void int8_tile(const uint8_t* codes, const uint8_t* p, int64_t groups, const uin
     Params<Format> params;
     params.open(p);
     for (int64_t i = 0; i < Layout::kParamGroups; ++i) {
+      if constexpr (N <= 4) prefetch_ahead<Layout::kCodeBytes>(codes);
       if constexpr (Format::kSub == 32)
         group_of_32<Format, T, N>(codes, params, i, table, act, out);
       else
@@ -144,13 +153,6 @@ void int8_tile(const uint8_t* codes, const uint8_t* p, int64_t groups, const uin
       act += T * kInt8GroupBytes;
     }
   }
-}
-
-/// The tokens of one tile share a group's arrays, so that the second half of them starts N entries into each.
-template <class Format, int T>
-void int8_tile_all(const uint8_t* panel, int64_t groups, const uint8_t* act, F (&out)[T]) {
-  const uint8_t* params = panel + groups * PanelLayout<Format>::kCodeBytes;
-  int8_tile<Format, T, T>(panel, params, groups, act, out);
 }
 
 template <int T>
@@ -169,7 +171,7 @@ template <class Format, int T>
 void int8_run_tile(const uint8_t* panel, int64_t groups, const uint8_t* act, int64_t count, int64_t rows,
                    const float* bias, float* y, int64_t stride) {
   F out[T];
-  int8_tile_all<Format, T>(panel, groups, act, out);
+  int8_tile<Format, T, T>(panel + PanelLayout<Format>::codes_at(groups * 32), panel, groups, act, out);
   store_tile<T>(out, count, rows, bias, y, stride);
 }
 

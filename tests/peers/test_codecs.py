@@ -116,8 +116,8 @@ def test_real_tensors_no_worse_than_ggml(codec_tool, minilm, smollm2_gguf, name,
         if weights.shape[1] % block == 0:
             importance = bench.random_importance(weights.shape[1]) if weighted else None
             ours, theirs = error_against_ggml(name, weights, importance, codec_tool)
-            # Where both are exact, nothing but the last bit of f32 is left to compare.
-            noise = 1e-12 * bench.weighted_error(weights, np.zeros_like(weights), importance)
+            # Where both find the old grid again, nothing but a last bit of a few f16 offsets is left to compare.
+            noise = 1e-9 * bench.weighted_error(weights, np.zeros_like(weights), importance)
             assert ours <= theirs + noise, f"{label}: {ours} against {theirs}"
             used += 1
     assert used > 0

@@ -178,6 +178,19 @@ LANES_FN AffineHalves search_affine(Tile<N>& tile, const Grid& grid, const Searc
     now.m = to_half_and_back(now.m + (s.e - (d - now.d) * s.L) / range.sum_v);
     now.d = d;
   }
+  if constexpr (Weighted) {
+    // Where the codes do not fill their range, the same grid may start a step lower or higher, and there m may
+    // round better to f16.
+    const AffineHalves start = best;
+    for (float step : {-1.0F, 1.0F}) {
+      F m = start.m + set(step) * start.d;
+      m = to_half_and_back(m + evaluate<N, Weighted, true>(tile, grid, start.d, m).e / range.sum_v);
+      const F error = error_of<N, Weighted, true>(tile, grid, start.d, m);
+      const Mask better = error < best_error;
+      best.m = select(better, m, best.m);
+      best_error = select(better, error, best_error);
+    }
+  }
   return best;
 }
 

@@ -1,6 +1,6 @@
 // Runs token ids through a model and writes what comes out, for tests that hold lissom to other engines.
-// usage: logits < REQUEST      REQUEST is JSON: {"model", "out", "sequences": [[id…]…], and optionally "types": [[…]…],
-// "exact", "threads", "cache": "f16"|"q8_0", "chunk": tokens of each sequence run at a time (0: all),
+// usage: logits < REQUEST      REQUEST is JSON: {"model", "out", "sequences": [[id…]…], and optionally "types":
+// [[…]…], "exact", "threads", "cache": "f16"|"q8_0", "chunk": tokens of each sequence run at a time (0: all),
 // "what": "logits"|"hidden"|"pooled"}. out: F32, sequence after sequence.
 
 #include <algorithm>
@@ -41,8 +41,8 @@ Result<void> run_chunk(Session& session, const Sequences& ids, const Sequences& 
   LISSOM_TRY(const auto result, session.run(batch));
   const auto rows = output_of(session, result, what);
   // Either a row for each token, or one for each sequence.
-  const bool per_sequence = what == "pooled" || rows.size() % tokens.size() != 0 ||
-                            (session.pooled().size() > 0 && what == "logits");
+  const bool per_sequence =
+      what == "pooled" || rows.size() % tokens.size() != 0 || (session.pooled().size() > 0 && what == "logits");
   const size_t n = per_sequence ? ids.size() : tokens.size(), width = rows.size() / n;
   for (size_t r = 0; r < n; ++r) {
     auto& to = out[per_sequence ? r : static_cast<size_t>(sequences[r])];

@@ -1,0 +1,154 @@
+// Every architecture against transformers' own outputs, from the files that tests/golden/make_golden.py made.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+
+#include "base/file.h"
+#include "format/json.h"
+#include "lissom/model.h"
+#include "lissom/runtime.h"
+
+namespace lissom {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Golden {
+  std::string what;
+  std::vector<std::vector<int32_t>> ids, types;
+  size_t step = 1;  ///< every step-th feature of a row is kept
+  std::vector<float> expected;
+};
+
+const fs::path kFolder = fs::path(LISSOM_SOURCE_DIR) / "tests/golden";
+
+std::vector<std::string> golden_names() {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(kFolder))
+    if (fs::exists(entry.path() / "expected.json")) names.push_back(entry.path().filename().string());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+Golden load_golden(const std::string& name) {
+  const Json json = *read_json(kFolder / name / "expected.json");
+  Golden g{json["what"], json["sequences"], json["types"], json["step"], {}};
+  const std::string bytes = *read_file(kFolder / name / "expected.bin", 1 << 20);
+  g.expected.resize(bytes.size() / sizeof(float));
+  std::memcpy(g.expected.data(), bytes.data(), bytes.size());
+  return g;
+}
+
+std::vector<float> kept(std::span<const float> rows, size_t width, size_t step) {
+  std::vector<float> out;
+  for (size_t r = 0; r < rows.size(); r += width)
+    for (size_t i = 0; i < width; i += step) out.push_back(rows[r + i]);
+  return out;
+}
+
+double relative_error(std::span<const float> a, std::span<const float> b) {
+  double difference = 0, largest = 0;
+  for (size_t i = 0; i < b.size(); ++i) {
+    difference = std::max(difference, std::abs(double{a[i]} - b[i]));
+    largest = std::max(largest, std::abs(double{b[i]}));
+  }
+  return difference / largest;
+}
+
+class GoldenTest : public testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    golden_ = load_golden(GetParam());
+    OpenOptions options;
+    options.need_tokenizer = false;
+    auto opened = open_checkpoint((kFolder / GetParam()).string(), options);
+    ASSERT_TRUE(opened) << opened.error().message;
+    checkpoint_ = *std::move(opened);
+    const Config& c = checkpoint_.config;
+    width_ = static_cast<size_t>(golden_.what == "hidden" ? c.width
+                                 : !c.labels.empty()      ? static_cast<int64_t>(c.labels.size())
+                                                          : c.vocab);
+  }
+
+  /// All sequences as one ragged batch, or one after the other with `chunk` tokens at a time.
+  std::vector<float> run(const RuntimeOptions& options, bool batched, size_t chunk) {
+    auto model = Model::load(checkpoint_, options);
+    EXPECT_TRUE(model) << model.error().message;
+    const auto n = static_cast<int64_t>(golden_.ids.size());
+    auto session = *Session::create(*model, 64 * n, n);
+    std::vector<float> out;
+    std::vector<int32_t> tokens, sequences, types;
+    const auto flush = [&] {
+      Batch batch{.tokens = tokens, .sequences = sequences, .token_types = types};
+      const auto result = session->run(batch);
+      ASSERT_TRUE(result) << result.error().message;
+      const auto rows = kept(golden_.what == "hidden" ? session->hidden() : *result, width_, golden_.step);
+      out.insert(out.end(), rows.begin(), rows.end());
+      tokens.clear();
+      sequences.clear();
+      types.clear();
+    };
+    for (size_t s = 0; s < golden_.ids.size(); ++s) {
+      for (size_t i = 0; i < golden_.ids[s].size(); ++i) {
+        tokens.push_back(golden_.ids[s][i]);
+        sequences.push_back(static_cast<int32_t>(s));
+        if (!golden_.types.empty()) types.push_back(golden_.types[s][i]);
+        if (!batched && tokens.size() == chunk) flush();
+      }
+      if (!batched && !tokens.empty()) flush();
+    }
+    if (batched) flush();
+    return out;
+  }
+
+  Golden golden_;
+  Checkpoint checkpoint_;
+  size_t width_ = 0;
+};
+
+TEST_P(GoldenTest, ExactMatchesTransformersAsABatch) {
+  const auto out = run({.threads = 2, .exact = true}, true, 0);
+  ASSERT_EQ(out.size(), golden_.expected.size());
+  EXPECT_LE(relative_error(out, golden_.expected), 1e-4);
+}
+
+TEST_P(GoldenTest, ExactMatchesTransformersOneSequenceAtATime) {
+  const auto out = run({.threads = 1, .exact = true}, false, 1000);
+  ASSERT_EQ(out.size(), golden_.expected.size());
+  EXPECT_LE(relative_error(out, golden_.expected), 1e-4);
+}
+
+TEST_P(GoldenTest, TheCacheChangesNothing) {
+  if (!checkpoint_.config.causal) {
+    EXPECT_FALSE(checkpoint_.config.causal);  // an encoder has no cache: there is nothing to step through
+    return;
+  }
+  for (const size_t chunk : {size_t{1}, size_t{5}}) {
+    const auto out = run({.threads = 1, .exact = true}, false, chunk);
+    ASSERT_EQ(out.size(), golden_.expected.size());
+    EXPECT_LE(relative_error(out, golden_.expected), 1e-4) << "chunks of " << chunk;
+  }
+}
+
+TEST_P(GoldenTest, TheFastPathStaysClose) {
+  const auto f16 = run({.threads = 2}, true, 0);
+  ASSERT_EQ(f16.size(), golden_.expected.size());
+  EXPECT_LE(relative_error(f16, golden_.expected), 1e-3);
+  const auto q8 = run({.threads = 2, .cache = CacheType::q8_0}, true, 0);
+  ASSERT_EQ(q8.size(), golden_.expected.size());
+  EXPECT_LE(relative_error(q8, golden_.expected), 3e-2);
+}
+
+INSTANTIATE_TEST_SUITE_P(Architectures, GoldenTest, testing::ValuesIn(golden_names()),
+                         [](const auto& test) { return test.param; });
+
+TEST(GoldenFiles, EveryArchitectureIsThere) {
+  EXPECT_GE(golden_names().size(), 11U);
+}
+
+}  // namespace
+}  // namespace lissom

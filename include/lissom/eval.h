@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "lissom/model.h"
@@ -17,27 +18,33 @@ struct Estimate {
 };
 
 struct EvalOptions {
-  int64_t context = 512;  ///< tokens per window
-  int64_t chunks = 0;     ///< windows; 0: the whole text
+  int64_t context = 512;    ///< tokens per window, at least 4
+  int64_t chunks = 0;       ///< windows; 0: the whole text
+  bool exact_base = false;  ///< run the base in F32 arithmetic whatever `runtime.exact` says: the base against
+                            ///< itself then tells what the fast kernels' rounding costs
   RuntimeOptions runtime;
 };
 
-/// llama-perplexity's protocol: windows of `context` tokens without overlap, BOS put first where the model wants one,
-/// the second half of each window scored.
+/// llama-perplexity's protocol: windows of `context` tokens without overlap, BOS put first where the model
+/// wants one, the second half of each window scored. KL divergences are KL(base‖model) in nats over the whole
+/// vocabulary, one per scored token. docs/evaluation.md defines every figure and its standard error.
 struct EvalResult {
   int64_t chunks = 0, tokens = 0;  ///< scored
   Estimate ppl, ppl_base;
-  Estimate ln_ppl_ratio;           ///< ln(ppl/ppl_base), with the paired error
-  Estimate kld_mean, same_top;     ///< nats; share of positions with the same most likely token
+  Estimate ln_ppl_ratio;        ///< ln(ppl/ppl_base), with the paired error
+  Estimate kld_mean, same_top;  ///< nats; share of positions with the same most likely token
   double kld_median = 0, kld_p90 = 0, kld_p99 = 0, kld_max = 0;
-  double tokens_per_second = 0;    ///< of the model under test, prompt processing
-  uint64_t peak_rss = 0;           ///< bytes, of the process
+  double kld_median_error = 0, kld_p90_error = 0, kld_p99_error = 0, kld_max_error = 0;  ///< standard errors
+  double tokens_per_second = 0;  ///< of the model under test, prompt processing
+  uint64_t peak_rss = 0;         ///< bytes, of the process
   bool has_base = false;
 };
 
-/// `base` may be null: perplexity only.
-[[nodiscard]] Result<EvalResult> evaluate(const Checkpoint& model, const Checkpoint* base, std::string_view text,
-                                          const EvalOptions& options, const Progress& progress);
+/// `base` may be null: perplexity only. `text` is UTF-8. Errors: a text too short for one window, a model
+/// without next-token logits, vocabularies that differ, logits that are not finite.
+[[nodiscard]] Result<EvalResult> evaluate(const Checkpoint& model, const Checkpoint* base,
+                                          std::string_view text, const EvalOptions& options,
+                                          const Progress& progress);
 
 struct BenchResult {
   int threads = 0;

@@ -32,7 +32,7 @@ Json eval_json(const EvalResult& eval) {
                {"ppl", eval.ppl.value},
                {"ppl_error", eval.ppl.error},
                {"tokens_per_second", eval.tokens_per_second},
-               {"peak_rss", eval.peak_rss}};
+               {"peak_rss_bytes", eval.peak_rss}};
   if (!eval.has_base) return json;
   json["ppl_base"] = eval.ppl_base.value;
   json["ppl_base_error"] = eval.ppl_base.error;
@@ -41,9 +41,13 @@ Json eval_json(const EvalResult& eval) {
   json["kld_mean"] = eval.kld_mean.value;
   json["kld_mean_error"] = eval.kld_mean.error;
   json["kld_median"] = eval.kld_median;
+  json["kld_median_error"] = eval.kld_median_error;
   json["kld_p90"] = eval.kld_p90;
+  json["kld_p90_error"] = eval.kld_p90_error;
   json["kld_p99"] = eval.kld_p99;
+  json["kld_p99_error"] = eval.kld_p99_error;
   json["kld_max"] = eval.kld_max;
+  json["kld_max_error"] = eval.kld_max_error;
   json["same_top"] = eval.same_top.value;
   json["same_top_error"] = eval.same_top.error;
   return json;

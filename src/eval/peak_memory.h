@@ -1,0 +1,11 @@
+#pragma once
+
+#include <cstdint>
+
+namespace lissom {
+
+/// The largest resident set of this process so far, bytes; 0 where the system does not tell. From VmHWM:
+/// getrusage's ru_maxrss survives exec, so that a small program started by a large one reports the large one.
+[[nodiscard]] uint64_t peak_memory();
+
+}  // namespace lissom

@@ -21,10 +21,12 @@ struct RuntimeOptions {
   bool exact = false;  ///< F32 arithmetic on dequantized weights, F32 cache: the yardstick for the fast kernels
 };
 
-/// Tokens to run at once: several sequences may be mixed. All arrays have the same length.
+/// Tokens to run at once: several sequences may be mixed. All arrays have the same length. Encoders keep nothing from
+/// one run to the next and want each sequence's rows together; every row of theirs is wanted.
 struct Batch {
   std::span<const int32_t> tokens{};
-  std::span<const int32_t> positions{};  ///< empty: continue each sequence from where its cache ends
+  std::span<const int32_t> positions{};  ///< empty: continue each sequence from where its cache ends.
+                                          ///< A sequence's first may be lower: it steps back
   std::span<const int32_t> sequences{};  ///< empty: all of sequence 0
   std::span<const uint8_t> wanted{};     ///< rows for which logits are wanted; empty: all
   std::span<const int32_t> token_types{};
@@ -41,7 +43,8 @@ class Model {
   [[nodiscard]] virtual uint64_t weight_bytes() const = 0;
 };
 
-/// Sees the input of every linear as it runs: label, rows × cols, F32. For calibration statistics.
+/// Sees the input of every linear as it runs, once per label: label, rows × cols, F32. For calibration statistics:
+/// every row of every block, while the head sees the wanted rows alone.
 using ActivationTap = std::function<void(const std::string& label, const float* x, int64_t rows, int64_t cols)>;
 
 /// One conversation or a batch of them: a KV cache and scratch memory. Not thread-safe; make one per job.
@@ -52,9 +55,9 @@ class Session {
   [[nodiscard]] static Result<std::unique_ptr<Session>> create(std::shared_ptr<Model> model, int64_t context,
                                                                int64_t sequences = 1);
   /// Runs the batch. The result stays valid until the next call: wanted rows × vocab for decoders; for encoders
-  /// sequences × labels, or hidden states (see hidden()).
+  /// sequences × labels, or hidden states (see hidden()). Sequences in the order in which the batch has them.
   [[nodiscard]] virtual Result<std::span<const float>> run(const Batch& batch) = 0;
-  [[nodiscard]] virtual std::span<const float> hidden() const = 0;  ///< rows × width of the last run
+  [[nodiscard]] virtual std::span<const float> hidden() const = 0;  ///< wanted rows × width of the last run
   [[nodiscard]] virtual std::span<const float> pooled() const = 0;  ///< sequences × width of the last run
   virtual void clear() = 0;                                         ///< forgets every sequence
   virtual void clear(int32_t sequence) = 0;
@@ -76,6 +79,8 @@ struct SamplingOptions {
 class Sampler {
  public:
   explicit Sampler(const SamplingOptions& options);
+  /// NaN and -inf are never drawn; +inf always is. -1 when nothing can be drawn. Temperature ≤ 0, top_k = 1 and
+  /// top_p ≤ 0 take the largest logit, the smaller id among equals; at least the best token passes every filter.
   [[nodiscard]] int32_t sample(std::span<const float> logits);
   void accept(int32_t token);  ///< adds to the penalty window
 

@@ -5,6 +5,8 @@
 namespace lissom::cli {
 
 // One file each, named as the verb.
+void add_run(CLI::App& app, int& exit_code);
+void add_bench(CLI::App& app, int& exit_code);
 void add_info(CLI::App& app, int& exit_code);
 void add_convert(CLI::App& app, int& exit_code);
 void add_completion(CLI::App& app, int& exit_code);
@@ -13,6 +15,8 @@ void add_tokenize(CLI::App& app, int& exit_code);
 std::span<const Verb> verbs() {
   static constexpr Verb kVerbs[] = {
       // In the order in which --help lists them.
+      {add_run},
+      {add_bench},
       {add_info},
       {add_tokenize},
       {add_convert},

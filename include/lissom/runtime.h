@@ -16,17 +16,17 @@ namespace lissom {
 enum class CacheType { f16, q8_0 };
 
 struct RuntimeOptions {
-  int threads = 0;                         ///< 0: the number of physical cores
+  int threads = 0;  ///< 0: the number of physical cores
   CacheType cache = CacheType::f16;
   bool exact = false;  ///< F32 arithmetic on dequantized weights, F32 cache: the yardstick for the fast kernels
 };
 
-/// Tokens to run at once: several sequences may be mixed. All arrays have the same length. Encoders keep nothing from
-/// one run to the next and want each sequence's rows together; every row of theirs is wanted.
+/// Tokens to run at once: several sequences may be mixed. All arrays have the same length. Encoders keep
+/// nothing from one run to the next and want each sequence's rows together; every row of theirs is wanted.
 struct Batch {
   std::span<const int32_t> tokens{};
   std::span<const int32_t> positions{};  ///< empty: continue each sequence from where its cache ends.
-                                          ///< A sequence's first may be lower: it steps back
+                                         ///< A sequence's first may be lower: it steps back
   std::span<const int32_t> sequences{};  ///< empty: all of sequence 0
   std::span<const uint8_t> wanted{};     ///< rows for which logits are wanted; empty: all
   std::span<const int32_t> token_types{};
@@ -43,8 +43,8 @@ class Model {
   [[nodiscard]] virtual uint64_t weight_bytes() const = 0;
 };
 
-/// Sees the input of every linear as it runs, once per label: label, rows × cols, F32. For calibration statistics:
-/// every row of every block, while the head sees the wanted rows alone.
+/// Sees the input of every linear as it runs, once per label: label, rows × cols, F32. For calibration
+/// statistics: every row of every block, while the head sees the wanted rows alone.
 using ActivationTap = std::function<void(const std::string& label, const float* x, int64_t rows, int64_t cols)>;
 
 /// One conversation or a batch of them: a KV cache and scratch memory. Not thread-safe; make one per job.
@@ -74,13 +74,14 @@ struct SamplingOptions {
   uint64_t seed = 0;
 };
 
-/// Draws tokens: penalty, top-k, top-p, min-p, temperature, in this order. Same seed and logits, same tokens, on
-/// every machine.
+/// Draws tokens: penalty, top-k, top-p, min-p, temperature, in this order. Same seed and logits, same tokens,
+/// on every machine.
 class Sampler {
  public:
   explicit Sampler(const SamplingOptions& options);
   /// NaN and -inf are never drawn; +inf always is. -1 when nothing can be drawn. Temperature ≤ 0, top_k = 1 and
-  /// top_p ≤ 0 take the largest logit, the smaller id among equals; at least the best token passes every filter.
+  /// top_p ≤ 0 take the largest logit, the smaller id among equals; at least the best token passes every
+  /// filter.
   [[nodiscard]] int32_t sample(std::span<const float> logits);
   void accept(int32_t token);  ///< adds to the penalty window
 

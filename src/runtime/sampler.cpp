@@ -16,8 +16,8 @@ constexpr std::array<double, 14> kInverseFactorial = [] {
   return f;
 }();
 
-/// e^x for x ≤ 0, from additions and multiplications alone: the C library's differs between machines by a last bit,
-/// and that bit may draw another token. Below -700 it is 0.
+/// e^x for x ≤ 0, from additions and multiplications alone: the C library's differs between machines by a last
+/// bit, and that bit may draw another token. Below -700 it is 0.
 double exp_below_zero(double x) {
   if (!(x >= -700.0)) return 0.0;
   const double n = std::floor(x * 1.4426950408889634 + 0.5);
@@ -88,7 +88,8 @@ Sampler::Sampler(const SamplingOptions& options) : options_(options), state_{} {
 void Sampler::accept(int32_t token) {
   if (options_.penalty_window <= 0 || options_.repetition_penalty == 1.0F) return;
   const auto window = static_cast<size_t>(options_.penalty_window);
-  if (recent_.size() >= window) recent_.erase(recent_.begin(), recent_.end() - static_cast<int64_t>(window - 1));
+  if (recent_.size() >= window)
+    recent_.erase(recent_.begin(), recent_.end() - static_cast<int64_t>(window - 1));
   recent_.push_back(token);
 }
 
@@ -103,7 +104,8 @@ int32_t Sampler::sample(std::span<const float> logits) {
     float l = logits[i];
     if (std::binary_search(recent.begin(), recent.end(), static_cast<int32_t>(i)))
       l = l > 0 ? l / options_.repetition_penalty : l * options_.repetition_penalty;
-    if (!std::isnan(l) && l != -std::numeric_limits<float>::infinity()) c.emplace_back(l, static_cast<int32_t>(i));
+    if (!std::isnan(l) && l != -std::numeric_limits<float>::infinity())
+      c.emplace_back(l, static_cast<int32_t>(i));
   }
   if (c.empty()) return -1;
   const auto best = *std::min_element(c.begin(), c.end(), better);

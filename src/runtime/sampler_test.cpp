@@ -23,8 +23,7 @@ std::vector<double> frequencies(const SamplingOptions& options, std::span<const 
   return counts;
 }
 
-std::set<int32_t> support(const SamplingOptions& options, std::span<const float> logits,
-                          int draws = 3000) {
+std::set<int32_t> support(const SamplingOptions& options, std::span<const float> logits, int draws = 3000) {
   Sampler sampler(options);
   std::set<int32_t> seen;
   for (int i = 0; i < draws; ++i) seen.insert(sampler.sample(logits));

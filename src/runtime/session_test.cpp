@@ -1,8 +1,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <set>
+#include <map>
 
+#include "lissom/codec.h"
 #include "runtime/testing.h"
 
 namespace lissom {
@@ -130,6 +131,219 @@ INSTANTIATE_TEST_SUITE_P(
                     Variant{"fused_rope", {.fused_qkv = true, .kv_heads = 4}},
                     Variant{"one_layer", {.layers = 1, .heads = 2, .kv_heads = 1, .head_dim = 32}}),
     [](const auto& param) { return param.param.name; });
+
+// ---------------------------------------------------------------- encoders
+
+class Encoders : public testing::TestWithParam<Variant> {};
+
+TEST_P(Encoders, MatchTheInterpreterOnRaggedBatches) {
+  const TinyModel tiny = tiny_model(GetParam().options);
+  const Graph& graph = tiny.checkpoint.graph;
+  auto session = session_of(tiny, {.threads = 2, .exact = true}, 4 * 40, 4);
+  std::vector<int32_t> tokens, sequences, types;
+  std::vector<double> logits, hidden, pooled;
+  for (const int32_t s : {2, 0, 3}) {
+    const auto text = random_tokens(s * 12 + 1, 96, static_cast<uint64_t>(s));
+    std::vector<int32_t> text_types(text.size());
+    for (size_t i = text.size() / 2; i < text.size(); ++i) text_types[i] = 1;
+    const auto expected = interpret(tiny, text, text_types);
+    tokens.insert(tokens.end(), text.begin(), text.end());
+    types.insert(types.end(), text_types.begin(), text_types.end());
+    sequences.insert(sequences.end(), text.size(), s);
+    logits.insert(logits.end(), expected.logits.begin(), expected.logits.end());
+    hidden.insert(hidden.end(), expected.hidden.begin(), expected.hidden.end());
+    pooled.insert(pooled.end(), expected.pooled.begin(), expected.pooled.end());
+  }
+  for (int repeat = 0; repeat < 2; ++repeat) {
+    Batch batch;
+    batch.tokens = tokens;
+    batch.sequences = sequences;
+    batch.token_types = types;
+    const auto out = logits_of(*session, batch);
+    EXPECT_LT(relative_error(session->hidden(), hidden), kExact);
+    EXPECT_LT(relative_error(out, graph.logits >= 0 ? logits : hidden), kExact);
+    if (graph.pooled >= 0) {
+      EXPECT_LT(relative_error(session->pooled(), pooled), kExact);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Runtime, Encoders,
+    testing::Values(Variant{"hidden", {.causal = false, .layer_norm = true, .gated = false, .rope = false}},
+                    Variant{"mean", {.causal = false, .token_types = true, .pooling = Pooling::mean}},
+                    Variant{"last", {.causal = false, .pooling = Pooling::last}},
+                    Variant{"classifier",
+                            {.causal = false,
+                             .layer_norm = true,
+                             .gated = false,
+                             .token_types = true,
+                             .classifier = true,
+                             .pooling = Pooling::cls,
+                             .rope = false}}),
+    [](const auto& param) { return param.param.name; });
+
+// ---------------------------------------------------------------- sessions
+
+Batch batch_of(std::span<const int32_t> tokens, std::span<const int32_t> positions = {},
+               std::span<const int32_t> sequences = {}) {
+  Batch b;
+  b.tokens = tokens;
+  b.positions = positions;
+  b.sequences = sequences;
+  return b;
+}
+
+TEST(Session, StepsBackAndForgets) {
+  const TinyModel tiny = tiny_model({});
+  auto session = session_of(tiny, {.threads = 1, .exact = true});
+  const auto tokens = random_tokens(20, 96, 9);
+  const auto whole = logits_of(*session, batch_of(tokens));
+  // Another continuation from position 8, then the first one again.
+  std::vector<int32_t> positions;
+  for (int32_t p = 8; p < 20; ++p) positions.push_back(p);
+  (void)logits_of(*session, batch_of(random_tokens(12, 96, 10), positions));
+  const auto again = logits_of(*session, batch_of(std::span(tokens).subspan(8), positions));
+  EXPECT_EQ(session->length(0), 20);
+  EXPECT_EQ(again, std::vector<float>(whole.end() - static_cast<int64_t>(again.size()), whole.end()));
+  session->clear(0);
+  EXPECT_EQ(session->length(0), 0);
+  EXPECT_EQ(logits_of(*session, batch_of(tokens)), whole);
+}
+
+TEST(Session, RunsWithoutWantedRows) {
+  const TinyModel tiny = tiny_model({});
+  auto session = session_of(tiny, {.threads = 1, .exact = true});
+  const auto tokens = random_tokens(10, 96, 2);
+  const std::vector<uint8_t> none(9, 0);
+  Batch first = batch_of(std::span(tokens).first(9));
+  first.wanted = none;
+  EXPECT_TRUE(logits_of(*session, first).empty());
+  const auto last = logits_of(*session, batch_of(std::span(tokens).last(1)));
+  const auto expected = interpret(tiny, tokens).logits;
+  EXPECT_LT(relative_error(last, std::span(expected).last(96)), 1e-5);
+}
+
+TEST(Session, TellsTheTapEveryInputOnce) {
+  const TinyModel tiny = tiny_model({});
+  auto session = session_of(tiny, {.threads = 2, .exact = true});
+  const auto tokens = random_tokens(11, 96, 3);
+  std::vector<uint8_t> wanted(11, 0);
+  wanted[4] = 1;
+  Batch batch = batch_of(tokens);
+  batch.wanted = wanted;
+  const auto plain = logits_of(*session, batch);
+  session->clear();
+  std::map<std::string, std::vector<int64_t>> seen;
+  session->set_tap([&](const std::string& label, const float* x, int64_t rows, int64_t cols) {
+    EXPECT_NE(x, nullptr);
+    EXPECT_TRUE(seen.emplace(label, std::vector{rows, cols}).second) << label;
+  });
+  EXPECT_EQ(logits_of(*session, batch), plain);
+  EXPECT_EQ(seen.size(), 2U * 4 + 1);
+  EXPECT_THAT(seen["blk.1.attn_in"], testing::ElementsAre(11, 64));
+  EXPECT_THAT(seen["blk.1.ffn_down_in"], testing::ElementsAre(11, 96));
+  EXPECT_THAT(seen["output_in"], testing::ElementsAre(1, 64));
+  session->set_tap({});
+  session->clear();
+  EXPECT_EQ(logits_of(*session, batch), plain);
+}
+
+std::string error_of(Session& session, const Batch& batch) {
+  const auto result = session.run(batch);
+  EXPECT_FALSE(result);
+  return result ? "" : result.error().message;
+}
+
+TEST(Session, RefusesBadBatches) {
+  const TinyModel tiny = tiny_model({});
+  auto session = session_of(tiny, {.threads = 1}, 2 * 8, 2);
+  using V = std::vector<int32_t>;
+  EXPECT_THAT(error_of(*session, {}), testing::HasSubstr("no tokens"));
+  EXPECT_THAT(error_of(*session, batch_of(V{1, 96})), testing::HasSubstr("token 96 of row 1"));
+  EXPECT_THAT(error_of(*session, batch_of(V{-1})), testing::HasSubstr("token -1"));
+  EXPECT_THAT(error_of(*session, batch_of(V{1}, {}, V{2})), testing::HasSubstr("sequence 2"));
+  EXPECT_THAT(error_of(*session, batch_of(V{1}, {}, V{-1})), testing::HasSubstr("sequence -1"));
+  EXPECT_THAT(error_of(*session, batch_of(V{1, 2}, V{0})), testing::HasSubstr("1 positions for 2 tokens"));
+  EXPECT_THAT(error_of(*session, batch_of(V{1, 2}, V{0, 2})), testing::HasSubstr("continues at 1"));
+  EXPECT_THAT(error_of(*session, batch_of(V{1}, V{3})), testing::HasSubstr("continues at 0"));
+  EXPECT_THAT(error_of(*session, batch_of(V(9, 1))), testing::HasSubstr("context is full"));
+  EXPECT_EQ(session->length(0), 0);
+  EXPECT_EQ(logits_of(*session, batch_of(V(8, 1))).size(), 8U * 96);
+  EXPECT_THAT(error_of(*session, batch_of(V{1})), testing::HasSubstr("context is full"));
+  EXPECT_EQ(session->length(0), 8);
+}
+
+TEST(Session, RefusesWhatEncodersCannotDo) {
+  const TinyModel tiny = tiny_model({.causal = false, .token_types = true, .rope = false});
+  auto session = session_of(tiny, {.threads = 1}, 200, 2);
+  using V = std::vector<int32_t>;
+  EXPECT_THAT(error_of(*session, batch_of(V{1, 2, 3}, {}, V{0, 1, 0})), testing::HasSubstr("not together"));
+  EXPECT_THAT(error_of(*session, batch_of(V{1}, V{64})), testing::HasSubstr("positions 0 … 63"));
+  EXPECT_THAT(error_of(*session, batch_of(V(65, 1))), testing::HasSubstr("positions 0 … 63"));
+  Batch batch = batch_of(V{1});
+  const V type{2};
+  batch.token_types = type;
+  EXPECT_THAT(error_of(*session, batch), testing::HasSubstr("token type 2"));
+}
+
+TEST(Session, RefusesBadSizes) {
+  const TinyModel tiny = tiny_model({});
+  const auto model = Model::load(tiny.checkpoint, {.threads = 1});
+  ASSERT_TRUE(model);
+  EXPECT_FALSE(Session::create(*model, 0));
+  EXPECT_FALSE(Session::create(*model, 3, 4));
+  EXPECT_FALSE(Session::create(*model, 10, 0));
+  EXPECT_FALSE(Session::create(*model, int64_t{1} << 40));
+  EXPECT_FALSE(Session::create(nullptr, 10));
+}
+
+// ---------------------------------------------------------------- models
+
+TEST(Model, NamesTheTensorThatIsWrong) {
+  const auto message = [](const TinyModel& tiny, RuntimeOptions options = {}) {
+    const auto model = Model::load(tiny.checkpoint, options);
+    EXPECT_FALSE(model);
+    return model ? "" : model.error().message;
+  };
+  TinyModel tiny = tiny_model({});
+  tiny.source->remove("blk.1.ffn_up.weight");
+  EXPECT_THAT(message(tiny), testing::HasSubstr("'blk.1.ffn_up.weight' is missing"));
+  tiny.source->add("blk.1.ffn_up.weight", "F32", {64, 96}, std::vector<float>(64 * 96));
+  EXPECT_THAT(message(tiny), testing::HasSubstr("shape [64, 96], expected [96, 64]"));
+  tiny.source->remove("blk.1.ffn_up.weight");
+  tiny.source->add("blk.1.ffn_up.weight", "F32", {96, 64}, std::vector<float>(64 * 96));
+  tiny.source->infos_.back().type = "I32";
+  EXPECT_THAT(message(tiny), testing::HasSubstr("type 'I32'"));
+  tiny.source->infos_.back().type = "F16";
+  EXPECT_THAT(message(tiny), testing::HasSubstr("bytes are not"));
+  EXPECT_THAT(message(tiny_model({}), {.threads = -1}), testing::HasSubstr("threads"));
+  tiny = tiny_model({});
+  tiny.checkpoint.config.rope.dim = 7;
+  EXPECT_THAT(message(tiny), testing::HasSubstr("RoPE"));
+}
+
+TEST(Model, HoldsTiedTablesOnce) {
+  const auto bytes = [](bool tied) {
+    const TinyModel tiny = tiny_model({.codec = "Q8_0", .tied = tied, .vocab = 960});
+    const auto model = Model::load(tiny.checkpoint, {.threads = 1});
+    return model ? (*model)->weight_bytes() : 0;
+  };
+  const uint64_t table = 960 * 64 / 32 * 34;
+  EXPECT_GE(bytes(false) - bytes(true), table);
+  EXPECT_GT(bytes(true), table);
+}
+
+TEST(Model, RunsEveryCodec) {
+  const auto tokens = random_tokens(12, 96, 8);
+  for (const Codec* codec : codecs()) {
+    if (codec->column_multiple() > 32) continue;  // the tiny model's rows are 64 wide
+    const TinyModel tiny = tiny_model({.codec = std::string(codec->name())});
+    auto session = session_of(tiny, {.threads = 1, .exact = true});
+    EXPECT_LT(relative_error(logits_of(*session, batch_of(tokens)), interpret(tiny, tokens).logits), kExact)
+        << codec->name();
+  }
+}
 
 }  // namespace
 }  // namespace lissom

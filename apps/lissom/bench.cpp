@@ -1,0 +1,95 @@
+// `lissom bench MODEL`: tokens per second.
+
+#include <fmt/core.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "console.h"
+#include "lissom/eval.h"
+#include "table.h"
+#include "verbs.h"
+
+namespace lissom::cli {
+namespace {
+
+struct Options {
+  std::string model;
+  BenchOptions bench;
+  bool json = false, quiet = false;
+};
+
+nlohmann::json json_of(const BenchResult& r) {
+  return {{"threads", r.threads},
+          {"prompt", r.prompt},
+          {"generate", r.generate},
+          {"prompt_tokens_per_second", r.prompt_tokens_per_second},
+          {"generate_tokens_per_second", r.generate_tokens_per_second},
+          {"load_seconds", r.load_seconds},
+          {"peak_rss_bytes", r.peak_rss}};
+}
+
+void print_json(const Options& o, const std::vector<BenchResult>& results) {
+  nlohmann::json json = results.size() == 1 ? json_of(results[0]) : nlohmann::json::object();
+  json["model"] = o.model;
+  json["results"] = nlohmann::json::array();
+  for (const BenchResult& r : results) json["results"].push_back(json_of(r));
+  fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+}
+
+void print_table(const std::vector<BenchResult>& results) {
+  using Align = Table::Align;
+  Table table({{"threads", Align::right},
+               {"prompt tokens/s", Align::right},
+               {"generated tokens/s", Align::right},
+               {"load", Align::right},
+               {"peak memory", Align::right}});
+  const auto speed = [](int64_t n, double value) {
+    return n > 0 ? fmt::format("{:.1f}", value) : std::string("–");
+  };
+  for (const BenchResult& r : results) {
+    table.row({r.threads > 0 ? std::to_string(r.threads) : "all cores",
+               speed(r.prompt, r.prompt_tokens_per_second), speed(r.generate, r.generate_tokens_per_second),
+               human_seconds(r.load_seconds), human_bytes(r.peak_rss)});
+  }
+  fmt::print("{}", table.str());
+}
+
+int run(const Options& o) {
+  const auto checkpoint = open_checkpoint(o.model, {.need_tokenizer = false});
+  if (!checkpoint) return fail(checkpoint.error());
+  const auto results = bench(*checkpoint, o.bench, console_progress(o.quiet || o.json));
+  end_progress();
+  if (!results) return interrupted() ? 130 : fail(results.error());
+  if (o.json) {
+    print_json(o, *results);
+  } else {
+    print_table(*results);
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app, int& exit_code) {
+  CLI::App* verb = app.add_subcommand("bench", "Measure tokens per second, load time and memory");
+  auto o = std::make_shared<Options>();
+  verb->add_option("MODEL", o->model, "A folder, a .gguf file or a hub id (org/name)")->required();
+  verb->add_option("--threads,-t", o->bench.threads,
+                   "Thread counts, separated by commas; 0: all physical cores")
+      ->delimiter(',')
+      ->check(CLI::Range(0, 1024));
+  verb->add_option("--prompt", o->bench.prompt, "Tokens of the prompt")->capture_default_str();
+  verb->add_option("--generate", o->bench.generate, "Tokens to generate, one at a time")->capture_default_str();
+  verb->add_option("--repeats", o->bench.repeats, "Timed runs; the median counts")->capture_default_str();
+  verb->add_flag("--json", o->json, "Print one JSON object");
+  verb->add_flag("--quiet,-q", o->quiet, "No progress");
+  verb->footer(
+      "Peak memory is the process's so far, so that later thread counts never report less.\n"
+      "Example:\n  lissom bench model.gguf --threads 1,2 --prompt 512 --generate 64 --json");
+  verb->callback([o, &exit_code] { exit_code = run(*o); });
+}
+
+}  // namespace lissom::cli

@@ -1,0 +1,77 @@
+#!/usr/bin/env python3
+"""Speed of lissom and of llama.cpp on the same GGUF files, alternating, as a markdown table.
+
+    bench/llama_cpp_speed.py SmolLM2-F16.gguf [--types Q8_0,Q4_K] [--threads 1,2] [--rounds 3]
+
+MODEL is a full-precision GGUF (F32, F16 or BF16); llama-quantize --pure makes the others from it, kept beside it.
+llama.cpp's programs are looked for in LISSOM_LLAMA_CPP_BIN (default .setup/llama.cpp/bin), lissom in LISSOM_BIN
+(default build/release/lissom). Each figure is the median of the rounds; each round runs one after the other.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+LISSOM = pathlib.Path(os.environ.get("LISSOM_BIN", ROOT / "build/release/lissom"))
+LLAMA = pathlib.Path(os.environ.get("LISSOM_LLAMA_CPP_BIN", ROOT / ".setup/llama.cpp/bin"))
+TYPES = "Q8_0,Q4_0,Q4_1,Q4_K,Q6_K,BF16,F16"
+
+
+def output(*command):
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{command[0]}: exit {done.returncode}\n{done.stderr[-2000:]}")
+    return done.stdout
+
+
+def quantized(model, kind):
+    path = model.with_name(f"{model.stem}-pure-{kind}.gguf")
+    if not path.exists():
+        partial = path.with_suffix(".partial")
+        output(LLAMA / "llama-quantize", "--pure", model, partial, kind)
+        partial.rename(path)
+    return path
+
+
+def ours(path, threads, args):
+    r = json.loads(output(LISSOM, "bench", path, "--threads", threads, "--prompt", args.prompt, "--generate",
+                          args.generate, "--repeats", args.repeats, "--json"))
+    return r["prompt_tokens_per_second"], r["generate_tokens_per_second"]
+
+
+def theirs(path, threads, args):
+    rows = json.loads(output(LLAMA / "llama-bench", "-m", path, "-t", threads, "-p", args.prompt, "-n", args.generate,
+                             "-r", args.repeats, "-o", "json"))
+    return tuple(statistics.median(row["samples_ts"]) for row in sorted(rows, key=lambda r: -r["n_prompt"]))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=pathlib.Path)
+    parser.add_argument("--types", default=TYPES)
+    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--prompt", type=int, default=512)
+    parser.add_argument("--generate", type=int, default=64)
+    parser.add_argument("--repeats", type=int, default=3, help="timed runs of one start of a program")
+    parser.add_argument("--rounds", type=int, default=3, help="starts of each program")
+    args = parser.parse_args()
+    print("| type | threads | prompt: lissom | llama.cpp | ratio | generation: lissom | llama.cpp | ratio |")
+    print("|---|---:|---:|---:|---:|---:|---:|---:|")
+    for kind in args.types.split(","):
+        path = quantized(args.model, kind)
+        for threads in args.threads.split(","):
+            rounds = [(ours(path, threads, args), theirs(path, threads, args)) for _ in range(args.rounds)]
+            cells = []
+            for which in (0, 1):
+                a, b = (statistics.median(r[side][which] for r in rounds) for side in (0, 1))
+                cells += [f"{a:.0f}", f"{b:.0f}", f"{a / b:.2f}"]
+            print(f"| {kind} | {threads} | " + " | ".join(cells) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

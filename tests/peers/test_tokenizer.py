@@ -249,6 +249,61 @@ def test_gguf_of_smollm2(lissom, smollm2_gguf, smollm2_tokenizer):
     compare(lissom, peer, smollm2_gguf, strings(10_000, 10, specials(peer)), pairs=0)
 
 
+def write_gguf(path, metadata):
+    """A GGUF of metadata alone, by gguf-py."""
+    import gguf
+    writer = gguf.GGUFWriter(path, "llama")
+    for key, value in metadata.items():
+        if isinstance(value, list):
+            writer.add_array(key, value)
+        elif isinstance(value, bool):
+            writer.add_bool(key, value)
+        elif isinstance(value, int):
+            writer.add_uint32(key, value)
+        else:
+            writer.add_string(key, value)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+
+
+def test_folder_to_gguf_and_back(lissom, tool, smollm2_gguf, smollm2_tokenizer, bert, tmp_path):
+    """tokenizer.json → GGUF metadata → tokenizer.json: the same ids at each step, as transformers reads them too."""
+    from transformers import AutoTokenizer
+    llama3 = trained_bpe(split_bytes(LLAMA3), None, ("<|begin|>", "<|end|>"), ignore_merges=True)
+    begin = llama3.token_to_id("<|begin|>")
+    llama3.post_processor = processors.TemplateProcessing(
+        single="<|begin|> $A", pair="<|begin|> $A <|begin|>:1 $B:1", special_tokens=[("<|begin|>", begin)])
+    qwen2 = trained_bpe(split_bytes(QWEN2), normalizers.NFC())
+    for name, text, pre, more in (
+            ("smollm", smollm2_tokenizer.read_text(), "smollm", 0), ("bert", bert.read_text(), "jina-v2-en", 3),
+            ("llama3", llama3.to_str(), "llama-bpe", 5), ("qwen2", qwen2.to_str(), "qwen2", 1)):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "tokenizer.json").write_text(text)
+        if name == "bert":
+            for file in ("tokenizer_config.json", "config.json"):
+                (folder / file).write_text((bert.parent / file).read_text())
+        peer = load(folder / "tokenizer.json")
+        rows = peer.get_vocab_size() + more
+        metadata = json.loads(run(tool("tokenizer_tool"), "gguf", folder, rows).stdout)
+        assert metadata["tokenizer.ggml.pre"] == pre
+        assert len(metadata["tokenizer.ggml.tokens"]) == rows
+        assert metadata["tokenizer.ggml.tokens"][rows - more:] == [
+            ("\u2581" if name == "bert" else "") + f"[PAD{i}]" for i in range(rows - more, rows)]
+        write_gguf(tmp_path / f"{name}.gguf", metadata)
+        compare(lissom, peer, tmp_path / f"{name}.gguf", strings(2000, 11, specials(peer)))
+        back = tmp_path / f"{name}-back"
+        back.mkdir()
+        run(tool("tokenizer_tool"), "hf", tmp_path / f"{name}.gguf", back)
+        texts = list(strings(2000, 12, specials(peer)))
+        assert [e.ids for e in load(back / "tokenizer.json").encode_batch(texts)] == [
+            e.ids for e in peer.encode_batch(texts)]
+        (back / "config.json").write_text('{"model_type": "llama"}')
+        loaded = AutoTokenizer.from_pretrained(back)
+        assert loaded(texts[:300])["input_ids"] == [peer.encode(t).ids for t in texts[:300]]
+
+
 def test_invalid_utf8(lissom, gpt2):
     peer = load(gpt2)
     for raw in (b"a\xffz", b"\xe2\x82", b"\xed\xa0\x80x", b"\xc0\xaf", b"\xf4\x90\x80\x80", b"ok \xf0\x9f\x98 end"):

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <string_view>
 
 namespace lissom::cli {
@@ -42,6 +43,7 @@ std::string Table::str() const {
   if (titled) {
     lines.push_back(titles);
     std::vector<std::string> rule;
+    rule.reserve(widths.size());
     for (const size_t w : widths) rule.emplace_back(w, '-');
     lines.push_back(std::move(rule));
   }
@@ -69,7 +71,7 @@ std::string human_count(uint64_t count) {
 
 std::string human_seconds(double seconds) {
   if (seconds < 59.95) return fmt::format("{:.1f} s", seconds);
-  const auto whole = static_cast<int64_t>(seconds + 0.5);
+  const auto whole = std::llround(seconds);
   if (whole < 3600) return fmt::format("{}m {:02}s", whole / 60, whole % 60);
   return fmt::format("{}h {:02}m", whole / 3600, whole / 60 % 60);
 }

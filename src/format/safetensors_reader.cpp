@@ -1,6 +1,8 @@
 // Reads safetensors with the checks of the reference library: header at most 100 MB and beginning with '{',
 // every byte of the data belonging to exactly one tensor, sizes that follow from dtype and shape.
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <bit>
 #include <cstring>
@@ -205,19 +207,20 @@ Result<void> check_layout(std::vector<Entry>& entries, uint64_t size, const std:
   });
   uint64_t expected = 0;
   for (Entry& e : entries) {
-    const std::string field = origin + ": tensor " + in_quotes(e.info.name);
+    const auto refuse = [&](const std::string& why) {
+      return bad_input(fmt::format("{}: tensor {}: data_offsets [{}, {}] {}", origin, in_quotes(e.info.name),
+                                   e.begin, e.end, why));
+    };
     const auto bytes = tensor_bytes(e.info);
-    if (!bytes) return tl::unexpected(bytes.error().within(field));
-    const std::string range = "data_offsets [" + std::to_string(e.begin) + ", " + std::to_string(e.end) + "]";
+    if (!bytes)
+      return tl::unexpected(bytes.error().within(fmt::format("{}: tensor {}", origin, in_quotes(e.info.name))));
     if (e.begin != expected || e.end < e.begin)
-      return bad_input(field + ": " + range + " should begin at " + std::to_string(expected) +
-                       ": tensors must neither overlap nor leave gaps");
+      return refuse(fmt::format("should begin at {}: tensors must neither overlap nor leave gaps", expected));
     if (e.end - e.begin != *bytes)
-      return bad_input(field + ": " + range + " span " + std::to_string(e.end - e.begin) + " bytes, but " +
-                       e.info.type + " " + e.info.shape.str() + " takes " + std::to_string(*bytes));
+      return refuse(fmt::format("span {} bytes, but {} {} takes {}", e.end - e.begin, e.info.type,
+                                e.info.shape.str(), *bytes));
     if (e.end > size)
-      return bad_input(field + ": " + range + " end past the file, which holds " + std::to_string(size) +
-                       " bytes of data: it is truncated");
+      return refuse(fmt::format("end past the file, which holds {} bytes of data: it is truncated", size));
     e.info.bytes = *bytes;
     expected = e.end;
   }

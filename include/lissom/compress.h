@@ -91,8 +91,9 @@ struct Importance {
 struct CompressOptions {
   Scheme scheme;
   std::optional<Importance> importance;
-  int threads = 0;    ///< 0: the number of physical cores; the bytes do not depend on it
-  uint64_t seed = 0;  ///< recorded in the journal
+  int threads = 0;            ///< 0: the number of physical cores; the bytes do not depend on it
+  uint64_t seed = 0;          ///< recorded in the journal
+  std::string source_digest;  ///< of the checkpoint where the caller has it already; else computed
   /// Weights that are encoded, written and made durable at a time: what a kill costs, and what memory is needed
   /// for.
   int64_t step_weights = 8 << 20;

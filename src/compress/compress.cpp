@@ -246,7 +246,10 @@ Result<CompressResult> compress_to_gguf(const Checkpoint& checkpoint, const fs::
   LISSOM_TRY(result.plan, make_plan(checkpoint, options.scheme, !means.empty()));
   warn_of_quantized_source(result.plan, progress, result.warnings);
   ThreadPool pool(options.threads);
-  LISSOM_TRY(result.source_digest, checkpoint_digest(checkpoint, pool, progress));
+  result.source_digest = options.source_digest;
+  if (result.source_digest.empty()) {
+    LISSOM_TRY(result.source_digest, checkpoint_digest(checkpoint, pool, progress));
+  }
   LISSOM_CHECK(write_output(checkpoint, out, options, means, pool, progress, result));
   std::error_code code;
   result.file_bytes = fs::file_size(out, code);

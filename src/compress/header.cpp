@@ -58,13 +58,12 @@ int64_t file_type(const Scheme& scheme, const Plan& plan) {
 }  // namespace
 
 Result<GgufMetadata> canonical_metadata(const Checkpoint& checkpoint) {
-  const Architecture* arch = find_architecture(checkpoint.config.arch);
-  if (arch == nullptr) return unsupported("architecture '" + checkpoint.config.arch + "' has no form in GGUF");
+  if (find_architecture(checkpoint.config.arch) == nullptr)
+    return unsupported("architecture '" + checkpoint.config.arch + "' has no form in GGUF");
   GgufMetadata metadata;
-  metadata.set("general.architecture", checkpoint.config.arch);
-  for (const auto& [key, value] : checkpoint.metadata->entries())
-    if (!key.starts_with("split.") && key != "general.alignment") metadata.set(key, value);
-  arch->to_gguf(checkpoint.config, metadata);
+  const GgufMetadata header = gguf_header(checkpoint);
+  for (const auto& [key, value] : header.entries())
+    if (!key.starts_with("split.") && key != "general.alignment") metadata.append(key, value);
   return metadata;
 }
 

@@ -1,0 +1,366 @@
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <limits>
+#include <random>
+#include <thread>
+
+#include "base/file.h"
+#include "compress/digest.h"
+#include "compress/header.h"
+#include "compress/journal.h"
+#include "compress/testing.h"
+#include "lissom/compress.h"
+
+namespace lissom {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+class Compress : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    dir_ = fs::temp_directory_path() / ("lissom_compress_" + std::to_string(::getpid()));
+    fs::create_directories(dir_);
+    out_ = dir_ / "out.gguf";
+  }
+  void TearDown() override { fs::remove_all(dir_); }
+
+  static CompressOptions options(const std::string& scheme, int threads = 2) {
+    CompressOptions o;
+    o.scheme = *builtin_scheme(scheme);
+    o.threads = threads;
+    o.step_weights = 20000;
+    return o;
+  }
+  static std::string bytes_of(const fs::path& path) {
+    const auto text = read_file(path, 1U << 30);
+    EXPECT_TRUE(text) << text.error().message;
+    return text.value_or("");
+  }
+  std::vector<std::string> files() const {
+    std::vector<std::string> names;
+    for (const auto& file : fs::directory_iterator(dir_)) names.push_back(file.path().filename().string());
+    std::ranges::sort(names);
+    return names;
+  }
+  fs::path dir_, out_;
+};
+
+TEST_F(Compress, WritesWhatThePlanSays) {
+  const Checkpoint checkpoint = testing::tiny_llama({.width = 256});
+  const auto result = compress_to_gguf(checkpoint, out_, options("Q4_K_M"), {});
+  ASSERT_TRUE(result) << result.error().message;
+  EXPECT_EQ(files(), std::vector<std::string>{"out.gguf"});
+  const auto file = GgufFile::open(out_);
+  ASSERT_TRUE(file) << file.error().message;
+  const auto tensors = (*file)->tensors();
+  ASSERT_EQ(tensors.size(), result->plan.entries.size());
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    EXPECT_EQ(tensors[i].name, result->plan.entries[i].tensor);
+    EXPECT_EQ(tensors[i].type, result->plan.entries[i].codec);
+    EXPECT_EQ(tensors[i].bytes, result->plan.entries[i].bytes);
+  }
+  const GgufMetadata& m = (*file)->metadata();
+  EXPECT_EQ(*m.string("general.name"), "tiny");
+  EXPECT_EQ(*m.string("general.architecture"), "llama");
+  EXPECT_EQ(*m.integer("general.quantization_version"), 2);
+  EXPECT_EQ(*m.integer("general.file_type"), 15);
+  EXPECT_EQ(*m.string("lissom.scheme"), "Q4_K_M");
+  EXPECT_EQ(*m.string("lissom.source_digest"), result->source_digest);
+  EXPECT_TRUE(m.find("lissom.version") != nullptr);
+  EXPECT_EQ(result->file_bytes, fs::file_size(out_));
+  const auto planned = planned_file_bytes(checkpoint, options("Q4_K_M").scheme, result->plan);
+  EXPECT_EQ(*planned, fs::file_size(out_));
+}
+
+TEST_F(Compress, ReportsTheErrorOfEachTensor) {
+  const Checkpoint checkpoint = testing::tiny_llama({.width = 256});
+  const auto result = compress_to_gguf(checkpoint, out_, options("Q4_0"), {});
+  ASSERT_TRUE(result);
+  const auto file = GgufFile::open(out_);
+  for (size_t i = 0; i < result->tensors.size(); ++i) {
+    const TensorReport& report = result->tensors[i];
+    const auto before = checkpoint.tensors->read(i), after = (*file)->read(i);
+    const int64_t n = report.shape.elements();
+    std::vector<float> decoded(static_cast<size_t>(n));
+    const BlockCodec* codec = find_block_codec(report.codec);
+    codec->decode_blocks(after->data.data(), n / codec->block_weights(), decoded.data());
+    double error = 0, power = 0;
+    for (int64_t k = 0; k < n; ++k) {
+      const double w = static_cast<double>(reinterpret_cast<const float*>(before->data.data())[k]);
+      const double d = w - static_cast<double>(decoded[static_cast<size_t>(k)]);
+      error += d * d;
+      power += w * w;
+    }
+    EXPECT_NEAR(report.relative_error, std::sqrt(error / power), 1e-6) << report.tensor;
+    EXPECT_EQ(report.relative_error == 0, report.codec == "F32") << report.tensor;
+    EXPECT_FALSE(report.has_importance);
+  }
+}
+
+TEST_F(Compress, ImportanceMovesTheError) {
+  const Checkpoint checkpoint = testing::tiny_llama({.width = 64});
+  CompressOptions with = options("Q4_0");
+  Importance importance;
+  std::vector<float> sums(64, 1e-4F);
+  sums[7] = 1.0F;
+  importance.entries["blk.0.attn_q.weight"] = {sums, 10};
+  with.importance = importance;
+  const auto plain = compress_to_gguf(checkpoint, dir_ / "plain.gguf", options("Q4_0"), {});
+  const auto weighted = compress_to_gguf(checkpoint, out_, with, {});
+  ASSERT_TRUE(plain && weighted);
+  const auto q = [](const CompressResult& r) {
+    return *std::ranges::find(r.tensors, "blk.0.attn_q.weight", &TensorReport::tensor);
+  };
+  EXPECT_TRUE(q(*weighted).has_importance);
+  EXPECT_GT(q(*weighted).relative_error, q(*plain).relative_error);
+  EXPECT_LT(q(*weighted).weighted_relative_error, 0.5 * q(*plain).relative_error);
+
+  with.importance->entries["blk.0.attn_q.weight"].sum_square.pop_back();
+  const auto wrong = compress_to_gguf(checkpoint, out_, with, {});
+  ASSERT_FALSE(wrong);
+  EXPECT_THAT(wrong.error().message,
+              AllOf(HasSubstr("blk.0.attn_q.weight"), HasSubstr("63 values"), HasSubstr("64")));
+}
+
+TEST_F(Compress, TheBytesDoNotDependOnThreads) {
+  const Checkpoint checkpoint = testing::tiny_llama({.layers = 3, .width = 256, .ff = 768});
+  ASSERT_TRUE(compress_to_gguf(checkpoint, dir_ / "1.gguf", options("Q3_K_M", 1), {}));
+  ASSERT_TRUE(compress_to_gguf(checkpoint, dir_ / "3.gguf", options("Q3_K_M", 3), {}));
+  EXPECT_EQ(bytes_of(dir_ / "1.gguf"), bytes_of(dir_ / "3.gguf"));
+}
+
+TEST_F(Compress, NaNIsRefusedByName) {
+  std::shared_ptr<testing::MemorySource> source;
+  const Checkpoint checkpoint = testing::tiny_llama({}, &source);
+  auto weights = testing::gaussian(64 * 4, 9);
+  weights[77] = std::numeric_limits<float>::quiet_NaN();
+  source->add("blk.9.ffn_up.weight", Shape{4, 64}, weights);
+  auto result = compress_to_gguf(checkpoint, out_, options("Q8_0"), {});
+  ASSERT_FALSE(result);
+  EXPECT_THAT(result.error().message, AllOf(HasSubstr("blk.9.ffn_up.weight"), HasSubstr("NaN")));
+  EXPECT_EQ(files(), std::vector<std::string>{});
+}
+
+TEST_F(Compress, TooLargeForF16IsRefusedByName) {
+  std::shared_ptr<testing::MemorySource> source;
+  const Checkpoint checkpoint = testing::tiny_llama({}, &source);
+  source->add("blk.9.ffn_up.weight", Shape{1, 64}, std::vector<float>(64, 1e6F));
+  EXPECT_FALSE(compress_to_gguf(checkpoint, out_, options("F16"), {}));
+  EXPECT_TRUE(compress_to_gguf(checkpoint, out_, options("BF16"), {}));
+}
+
+TEST_F(Compress, AQuantizedSourceIsSaidToBeOne) {
+  const Checkpoint checkpoint = testing::tiny_llama({.width = 256, .type = "Q4_1"});
+  std::string said;
+  Progress progress;
+  progress.log = [&](LogLevel level, std::string_view text) {
+    if (level == LogLevel::warning) said += text;
+  };
+  const auto result = compress_to_gguf(checkpoint, out_, options("Q4_1"), progress);
+  ASSERT_TRUE(result);
+  EXPECT_THAT(said, AllOf(HasSubstr("already quantized"), HasSubstr("Q4_1"), HasSubstr("5.00 bits")));
+  ASSERT_EQ(result->warnings.size(), 1U);
+  // The same codec: copied, not encoded again.
+  const auto file = GgufFile::open(out_);
+  const auto before = checkpoint.tensors->read(2), after = (*file)->read(2);
+  EXPECT_EQ(before->info.type, "Q4_1");
+  EXPECT_TRUE(std::ranges::equal(before->data, after->data));
+}
+
+TEST_F(Compress, TheSourceIsNeverTheOutput) {
+  Checkpoint checkpoint = testing::tiny_llama({});
+  ASSERT_TRUE(compress_to_gguf(checkpoint, out_, options("F32"), {}));
+  const std::string before = bytes_of(out_);
+  checkpoint.path = out_;
+  auto result = compress_to_gguf(checkpoint, dir_ / "." / "out.gguf", options("Q8_0"), {});
+  ASSERT_FALSE(result);
+  EXPECT_THAT(result.error().message, HasSubstr("the output is the source"));
+  checkpoint.path = dir_;
+  EXPECT_FALSE(compress_to_gguf(checkpoint, out_, options("Q8_0"), {}));
+  EXPECT_FALSE(compress_to_gguf(checkpoint, dir_, options("Q8_0"), {}));
+  EXPECT_EQ(bytes_of(out_), before);
+}
+
+TEST_F(Compress, AnUnwritableFolderIsOneError) {
+  const auto result =
+      compress_to_gguf(testing::tiny_llama({}), dir_ / "absent" / "out.gguf", options("Q8_0"), {});
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().kind, ErrorKind::io);
+  EXPECT_THAT(result.error().message, HasSubstr("absent"));
+}
+
+/// Runs `work` in a process of its own, so that limits and kills stay there.
+int in_child(const std::function<int()>& work) {
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(work());
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return status;
+}
+
+TEST_F(Compress, AFullDiskLeavesNothingBehind) {
+  const Checkpoint checkpoint = testing::tiny_llama({.layers = 4, .width = 256, .ff = 512});
+  for (const rlim_t limit : {rlim_t{100}, rlim_t{3000}, rlim_t{100000}, rlim_t{1000000}}) {
+    const int status = in_child([&] {
+      ::signal(SIGXFSZ, SIG_IGN);
+      const rlimit bound{limit, limit};
+      ::setrlimit(RLIMIT_FSIZE, &bound);
+      const auto result = compress_to_gguf(checkpoint, out_, options("Q8_0"), {});
+      return !result && result.error().kind == ErrorKind::io ? 7 : 1;
+    });
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 7) << limit;
+    EXPECT_EQ(files(), std::vector<std::string>{}) << limit;
+  }
+}
+
+TEST_F(Compress, StoppedItGoesOnToTheSameBytes) {
+  const Checkpoint checkpoint = testing::tiny_llama({.layers = 6, .width = 256, .ff = 512});
+  const auto whole = compress_to_gguf(checkpoint, dir_ / "whole.gguf", options("Q4_0"), {});
+  ASSERT_TRUE(whole);
+  Progress progress;
+  int asked = 0;
+  progress.cancelled = [&] { return ++asked > static_cast<int>(whole->tensors.size()) + 2; };
+  const auto stopped = compress_to_gguf(checkpoint, out_, options("Q4_0"), progress);
+  ASSERT_FALSE(stopped);
+  EXPECT_EQ(stopped.error().kind, ErrorKind::cancelled);
+  EXPECT_FALSE(fs::exists(out_));
+  EXPECT_TRUE(fs::exists(dir_ / "out.gguf.journal"));
+  const auto resumed = compress_to_gguf(checkpoint, out_, options("Q4_0"), {});
+  ASSERT_TRUE(resumed) << resumed.error().message;
+  EXPECT_GT(resumed->resumed_tensors, 0);
+  EXPECT_LT(resumed->resumed_tensors, static_cast<int64_t>(resumed->tensors.size()));
+  EXPECT_EQ(bytes_of(out_), bytes_of(dir_ / "whole.gguf"));
+  for (size_t i = 0; i < whole->tensors.size(); ++i)
+    EXPECT_EQ(resumed->tensors[i].relative_error, whole->tensors[i].relative_error);
+  EXPECT_EQ(files(), (std::vector<std::string>{"out.gguf", "whole.gguf"}));
+}
+
+TEST_F(Compress, KilledAtAnyMomentItGoesOnToTheSameBytes) {
+  const Checkpoint checkpoint = testing::tiny_llama({.layers = 6, .width = 256, .ff = 512});
+  const auto begin = std::chrono::steady_clock::now();
+  ASSERT_TRUE(compress_to_gguf(checkpoint, dir_ / "whole.gguf", options("Q4_0", 1), {}));
+  const auto whole_time = std::chrono::steady_clock::now() - begin;
+  const std::string whole = bytes_of(dir_ / "whole.gguf");
+  std::mt19937 engine(5);
+  int killed = 0, carried = 0;
+  for (int round = 0; round < 12; ++round) {
+    const pid_t child = ::fork();
+    if (child == 0) ::_exit(compress_to_gguf(checkpoint, out_, options("Q4_0", 1), {}) ? 0 : 1);
+    std::this_thread::sleep_for(whole_time * static_cast<double>(engine() % 1000) / 1000.0);
+    ::kill(child, SIGKILL);
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    killed += WIFSIGNALED(status) ? 1 : 0;
+    if (round % 3 != 2) continue;  // several kills on top of each other
+    EXPECT_TRUE(!fs::exists(out_) || bytes_of(out_) == whole);
+    const auto resumed = compress_to_gguf(checkpoint, out_, options("Q4_0"), {});
+    ASSERT_TRUE(resumed) << resumed.error().message;
+    carried += resumed->resumed_tensors > 0 ? 1 : 0;
+    EXPECT_EQ(bytes_of(out_), whole);
+    EXPECT_EQ(files(), (std::vector<std::string>{"out.gguf", "whole.gguf"}));
+    fs::remove(out_);
+  }
+  EXPECT_GT(killed, 0);
+}
+
+TEST_F(Compress, DamageToThePartialFileIsNoticed) {
+  const Checkpoint checkpoint = testing::tiny_llama({.layers = 6, .width = 256, .ff = 512});
+  ASSERT_TRUE(compress_to_gguf(checkpoint, dir_ / "whole.gguf", options("Q4_0"), {}));
+  const size_t tensors = checkpoint.tensors->tensors().size();
+  for (const char* damage : {"flip", "cut", "remove", "journal", "options"}) {
+    Progress progress;
+    size_t asked = 0;
+    progress.cancelled = [&] { return ++asked > tensors + 2; };
+    ASSERT_FALSE(compress_to_gguf(checkpoint, out_, options("Q4_0"), progress));
+    const fs::path partial = AtomicFile::partial_path(out_);
+    const std::string what = damage;
+    if (what == "flip") {
+      std::fstream file(partial, std::ios::in | std::ios::out | std::ios::binary);
+      file.seekp(40000);
+      file.put('\x5a');
+    } else if (what == "cut") {
+      fs::resize_file(partial, fs::file_size(partial) / 2);
+    } else if (what == "remove") {
+      fs::remove(partial);
+    } else if (what == "journal") {
+      fs::resize_file(dir_ / "out.gguf.journal", fs::file_size(dir_ / "out.gguf.journal") - 20);
+    } else {
+      ASSERT_TRUE(compress_to_gguf(checkpoint, out_, options("Q5_0"), {}));  // another run: begins anew
+    }
+    const auto result = compress_to_gguf(checkpoint, out_, options("Q4_0"), {});
+    ASSERT_TRUE(result) << what << ": " << result.error().message;
+    EXPECT_EQ(bytes_of(out_), bytes_of(dir_ / "whole.gguf")) << what;
+    fs::remove(out_);
+  }
+}
+
+TEST_F(Compress, OneJobAtATime) {
+  const fs::path path = dir_ / "x.journal";
+  const auto first = Journal::open(path, "run");
+  ASSERT_TRUE(first);
+  const auto second = Journal::open(path, "run");
+  ASSERT_FALSE(second);
+  EXPECT_THAT(second.error().message, HasSubstr("another process"));
+}
+
+TEST_F(Compress, TheJournalForgetsATornLine) {
+  const fs::path path = dir_ / "x.journal";
+  {
+    const auto journal = Journal::open(path, "run");
+    ASSERT_TRUE((*journal)->append({{"a", 1, "00", 0.25, 0, false}, {"b", 2, "11", 0.5, 0.75, true}}));
+  }
+  const auto text = bytes_of(path);
+  for (size_t cut = 0; cut < text.size(); ++cut) {
+    std::ofstream(path, std::ios::binary) << text.substr(0, cut);
+    const auto journal = Journal::open(path, "run");
+    ASSERT_TRUE(journal);
+    const size_t kept = (*journal)->entries().size();
+    EXPECT_LT(kept, 2U);
+    ASSERT_TRUE((*journal)->append({{"c", 3, "22", 0.125, 0, false}}));
+    EXPECT_EQ((*journal)->entries().size(), kept + 1);
+  }
+  {
+    std::ofstream(path, std::ios::binary) << text << "{\"tensor\": \"c\", \"by";
+    const auto journal = Journal::open(path, "run");
+    ASSERT_EQ((*journal)->entries().size(), 2U);
+    EXPECT_EQ((*journal)->entries()[1].weighted_relative_error, 0.75);
+    EXPECT_TRUE((*journal)->entries()[1].has_importance);
+  }
+  EXPECT_EQ(bytes_of(path), text);
+  const auto other = Journal::open(path, "another run");
+  ASSERT_TRUE(other);
+  EXPECT_EQ((*other)->entries().size(), 0U);
+}
+
+TEST(Digest, IsTheStandardOne) {
+  EXPECT_EQ(sha256_hex("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+}
+
+TEST(Digest, SeesEveryPartOfACheckpoint) {
+  ThreadPool one(1), three(3);
+  const Checkpoint checkpoint = testing::tiny_llama({});
+  const std::string digest = *checkpoint_digest(checkpoint, one, {});
+  EXPECT_EQ(digest, *checkpoint_digest(testing::tiny_llama({}), three, {}));
+  EXPECT_NE(digest, *checkpoint_digest(testing::tiny_llama({.type = "F16"}), one, {}));
+  EXPECT_NE(digest, *checkpoint_digest(testing::tiny_llama({.tied = false}), one, {}));
+  Checkpoint renamed = checkpoint;
+  auto metadata = std::make_shared<GgufMetadata>(*checkpoint.metadata);
+  metadata->set("general.name", std::string("another"));
+  renamed.metadata = metadata;
+  EXPECT_NE(digest, *checkpoint_digest(renamed, one, {}));
+}
+
+}  // namespace
+}  // namespace lissom

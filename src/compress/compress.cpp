@@ -1,4 +1,7 @@
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -191,6 +194,15 @@ void fill_reports(const Checkpoint& checkpoint, const Journal& journal, Compress
   }
 }
 
+/// Leaves nothing behind, unless another process is writing there.
+void abandon(const fs::path& out, Journal& journal) {
+  const fs::path partial = AtomicFile::partial_path(out);
+  const int fd = ::open(partial.c_str(), O_RDWR | O_CLOEXEC);
+  if (fd >= 0 && ::flock(fd, LOCK_EX | LOCK_NB) == 0) ::unlink(partial.c_str());
+  if (fd >= 0) ::close(fd);
+  journal.remove();
+}
+
 /// A job that goes on where an earlier one stopped, or begins.
 Result<void> write_output(const Checkpoint& checkpoint, const fs::path& out, const CompressOptions& options,
                           const Means& means, ThreadPool& pool, const Progress& progress,
@@ -205,7 +217,7 @@ Result<void> write_output(const Checkpoint& checkpoint, const fs::path& out, con
   writing.resume_tensors = verified(*journal, result.plan, gguf_header_bytes(metadata, directory), out);
   auto opened = GgufWriter::create(out, metadata, directory, writing);
   if (!opened) {
-    if (journal->entries().empty()) journal->remove();
+    abandon(out, *journal);
     return tl::unexpected(opened.error());
   }
   std::unique_ptr<GgufWriter> writer = std::move(*opened);
@@ -224,9 +236,7 @@ Result<void> write_output(const Checkpoint& checkpoint, const fs::path& out, con
     // Stopped on request, the job can go on later. An error would only come back: leave nothing behind.
     if (done.error().kind == ErrorKind::cancelled) return done;
     writer.reset();
-    std::error_code code;
-    fs::remove(AtomicFile::partial_path(out), code);
-    journal->remove();
+    abandon(out, *journal);
     return done;
   }
   fill_reports(checkpoint, *journal, result);

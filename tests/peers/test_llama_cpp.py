@@ -1,0 +1,132 @@
+"""The real llama.cpp loads what lissom writes: same logits, same tokens, sensible text."""
+
+import ctypes
+
+import gguf
+import numpy as np
+import pytest
+from conftest import ROOT, json_of, run
+from engine import mean_kl, relative_error, run_model
+
+llama_cpp = pytest.importorskip("llama_cpp")
+
+DECODERS = ["llama", "llama_bias", "llama_llama3", "llama_linear", "llama_yarn", "mistral", "qwen2", "qwen3", "gpt2"]
+VOCAB = 288
+IDS = [7, 12, 250, 33, 101, 99, 64]  # within Mistral's tiny window, which llama.cpp does not have
+
+
+def llama_logits(path, ids):
+    """llama.cpp's logits for every position, as F32 rows."""
+    model = llama_cpp.Llama(
+        model_path=str(path), n_ctx=max(64, len(ids)), logits_all=True, verbose=False, n_threads=2, seed=0
+    )
+    model.eval(ids)
+    rows = np.array(model.scores[: len(ids)], np.float32)
+    model.close()
+    return rows
+
+
+def llama_embeddings(path, ids):
+    """llama.cpp's pooled embedding of one sequence of tokens."""
+    c = llama_cpp
+    params = c.llama_model_default_params()
+    model = c.llama_model_load_from_file(str(path).encode(), params)
+    assert model
+    settings = c.llama_context_default_params()
+    settings.n_ctx, settings.embeddings, settings.n_threads = 64, True, 2
+    context = c.llama_init_from_model(model, settings)
+    tokens = (ctypes.c_int32 * len(ids))(*ids)
+    assert c.llama_encode(context, c.llama_batch_get_one(tokens, len(ids))) == 0
+    width = c.llama_model_n_embd(model)
+    row = np.array(c.llama_get_embeddings_seq(context, 0)[:width], np.float32)
+    c.llama_free(context)
+    c.llama_model_free(model)
+    return row
+
+
+@pytest.mark.parametrize("name", DECODERS)
+@pytest.mark.parametrize("kind", ["F32", "F16"])
+def test_tiny_logits(lissom, tool, tmp_path, name, kind):
+    path = tmp_path / "m.gguf"
+    run(lissom, "convert", ROOT / "tests/golden" / name, path, "--type", kind)
+    ours = run_model(tool, path, [IDS], tmp_path, VOCAB)
+    assert relative_error(ours, llama_logits(path, IDS)) <= 1e-3
+
+
+@pytest.mark.parametrize("name", ["bert", "bert_classify", *DECODERS])
+def test_gguf_py_parses(lissom, tmp_path, name):
+    path = tmp_path / "m.gguf"
+    run(lissom, "convert", ROOT / "tests/golden" / name, path)
+    reader = gguf.GGUFReader(path)
+    arch = reader.fields["general.architecture"].contents()
+    assert reader.fields[f"{arch}.block_count"].contents() == 2
+    assert {t.name for t in reader.tensors} >= {"token_embd.weight", "blk.1.ffn_down.weight"}
+
+
+@pytest.fixture(scope="module")
+def smollm2_files(lissom, smollm2, tmp_path_factory):
+    """SmolLM2 as F16, and compressed."""
+    folder = tmp_path_factory.mktemp("gguf")
+    run(lissom, "convert", smollm2, folder / "F16.gguf", "--type", "F16")
+    for scheme in ("Q8_0", "Q4_0", "Q4_K_M"):
+        run(lissom, "compress", smollm2, "-o", folder / f"{scheme}.gguf", "--scheme", scheme, "--no-verify")
+    return folder
+
+
+TEXT = """The history of bread begins before farming. People gathered wild grain, ground it between stones, and baked
+a paste of flour and water on hot rocks. When yeast from the air settled in a forgotten dough, the first loaves rose."""
+
+
+def ids_of(lissom, model, text):
+    return json_of(lissom, "tokenize", model, text, "--json")["ids"]
+
+
+def test_real_f16_logits(lissom, tool, smollm2_files, tmp_path):
+    path = smollm2_files / "F16.gguf"
+    ids = ids_of(lissom, path, TEXT)
+    ours = run_model(tool, path, [ids], tmp_path, 49152, threads=2)
+    assert relative_error(ours, llama_logits(path, ids)) <= 1e-3
+
+
+@pytest.mark.parametrize("scheme", ["Q8_0", "Q4_0", "Q4_K_M"])
+def test_our_engine_is_no_further_from_exact_than_llama_cpp(lissom, tool, smollm2_files, tmp_path, scheme):
+    path = smollm2_files / f"{scheme}.gguf"
+    ids = ids_of(lissom, path, TEXT)
+    exact = run_model(tool, path, [ids], tmp_path, 49152, exact=True, threads=2)
+    ours = mean_kl(exact, run_model(tool, path, [ids], tmp_path, 49152, threads=2))
+    theirs = mean_kl(exact, llama_logits(path, ids))
+    print(f"{scheme}: KL to exact arithmetic: lissom {ours:.6f}, llama.cpp {theirs:.6f}")
+    assert ours <= theirs
+
+
+def test_tokenization_equals_llama_cpp(lissom, smollm2_files):
+    model = llama_cpp.Llama(model_path=str(smollm2_files / "Q8_0.gguf"), vocab_only=True, verbose=False)
+    texts = [
+        TEXT,
+        "it's  1234567 naïve\tfaçade\n\n  indented",
+        "<|im_start|>user\nhello<|im_end|>\n",
+        "北京 and Ελληνικά and 🙂👩‍👩‍👧",
+        "x" * 300,
+        "a\u00a0b\u2003c\r\nd",
+        "def f(x):\n    return x**2  # squares\n",
+    ]
+    for text in texts:
+        ours = json_of(lissom, "tokenize", smollm2_files / "Q8_0.gguf", text, "--json")["ids"]
+        assert ours == model.tokenize(text.encode(), add_bos=False, special=True), text
+
+
+def test_llama_cpp_writes_sensible_text(smollm2_files):
+    model = llama_cpp.Llama(model_path=str(smollm2_files / "Q4_K_M.gguf"), n_ctx=256, verbose=False, seed=1)
+    text = model("The capital of France is", max_tokens=12, temperature=0)["choices"][0]["text"]
+    assert "Paris" in text
+    assert model.metadata["tokenizer.chat_template"]
+
+
+def test_minilm_embeddings(lissom, tool, minilm, tmp_path):
+    path = tmp_path / "m.gguf"
+    run(lissom, "convert", minilm, path, "--type", "F32")
+    ids = [101, 1037, 3899, 3216, 2058, 1996, 2492, 102]
+    ours = run_model(tool, path, [ids], tmp_path, 384, what="pooled")[0]
+    theirs = llama_embeddings(path, ids)
+    ours, theirs = (x / np.linalg.norm(x) for x in (ours, theirs))
+    assert np.abs(ours - theirs).max() <= 1e-3

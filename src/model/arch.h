@@ -34,6 +34,8 @@ inline constexpr std::string_view kRopeFreqs = "rope_freqs.weight";
 [[nodiscard]] const Architecture* find_architecture(std::string_view gguf_name);
 /// By config.json's architectures[0]; by its model_type where that is empty. Null if unknown.
 [[nodiscard]] const Architecture* find_hf_architecture(std::string_view hf_name, std::string_view model_type);
+/// A whole config.json: finds the architecture and has it read its fields. Errors name the field.
+[[nodiscard]] Result<Config> read_hf_config(const Json& json, const Architecture*& arch);
 /// The error for a name that neither finds: it names the nearest known one.
 [[nodiscard]] Error unknown_architecture(std::string_view name);
 

@@ -42,8 +42,9 @@ Result<Pooling> read_pooling(const fs::path& folder) {
   return Pooling::none;
 }
 
-Result<Config> config_of_folder(const fs::path& folder, const Architecture*& arch) {
-  LISSOM_TRY(const Json json, read_json(folder / "config.json"));
+}  // namespace
+
+Result<Config> read_hf_config(const Json& json, const Architecture*& arch) {
   if (!json.is_object()) return bad_input("config.json: expected an object");
   const JsonFields f(json);
   std::string name;
@@ -64,6 +65,14 @@ Result<Config> config_of_folder(const fs::path& folder, const Architecture*& arc
   config.hf_arch = name.empty() ? std::string(arch->hf_architectures[0]) : name;
   LISSOM_CHECK(read_common_hf(f, config));
   LISSOM_TRY(config.name, f.string_or("_name_or_path", ""));
+  return config;
+}
+
+namespace {
+
+Result<Config> config_of_folder(const fs::path& folder, const Architecture*& arch) {
+  LISSOM_TRY(const Json json, read_json(folder / "config.json"));
+  LISSOM_TRY(Config config, read_hf_config(json, arch));
   if (!config.causal && config.labels.empty()) {
     LISSOM_TRY(config.pooling, read_pooling(folder));
   }

@@ -58,6 +58,10 @@ void GridCodec::search_params(const float* w, const float* importance, int64_t i
                                 params);
 }
 
+void GridCodec::round_params(const GridParams* params, int64_t n_blocks, const float* w, int8_t* codes) const {
+  active_search_target().round_blocks(spec_, params, n_blocks, w, codes);
+}
+
 void GridCodec::choose_blocks(const float* w, const float* importance, int64_t importance_blocks,
                               int64_t n_blocks, BlockGrid* grids) const {
   std::vector<GridParams> params(static_cast<size_t>(n_blocks));

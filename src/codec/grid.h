@@ -4,6 +4,7 @@
 // wide a code is and where the bits lie; the first two are data (GridSpec), the last is each codec's own
 // folder.
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <vector>
@@ -91,6 +92,8 @@ class GridCodec : public BlockCodec {
   /// The search alone: the stored parameters of consecutive blocks.
   void search_params(const float* w, const float* importance, int64_t importance_blocks, int64_t n_blocks,
                      GridParams* params) const;
+  /// round() for whole consecutive blocks.
+  void round_params(const GridParams* params, int64_t n_blocks, const float* w, int8_t* codes) const;
 
  private:
   GridSpec spec_;
@@ -124,18 +127,20 @@ class GridCodecOf final : public GridCodec {
   }
   void encode_blocks(const float* w, const float* importance, int64_t importance_blocks, int64_t n_blocks,
                      std::byte* out) const override {
+    constexpr int64_t kBatch = 256;  // small enough for the codes to stay in cache
+    constexpr int kBlock = Layout::kSpec.block;
     std::vector<GridParams> params(static_cast<size_t>(n_blocks));
     search_params(w, importance, importance_blocks, n_blocks, params.data());
-    BlockGrid grid;
-    int8_t codes[Layout::kSpec.block];
-    for (int64_t b = 0; b < n_blocks; ++b) {
-      const GridParams& stored = params[static_cast<size_t>(b)];
-      expand_grid(Layout::kSpec, stored, grid);
-      round(grid, 0, Layout::kSpec.block, w + b * Layout::kSpec.block, nullptr, codes);
-      Block block;
-      Layout::set_params(stored, block);
-      Layout::set_codes(codes, block);
-      std::memcpy(out + static_cast<size_t>(b) * sizeof block, &block, sizeof block);
+    std::vector<int8_t> codes(static_cast<size_t>(std::min(kBatch, n_blocks) * kBlock));
+    for (int64_t first = 0; first < n_blocks; first += kBatch) {
+      const int64_t count = std::min(kBatch, n_blocks - first);
+      round_params(params.data() + first, count, w + first * kBlock, codes.data());
+      for (int64_t b = 0; b < count; ++b) {
+        Block block;
+        Layout::set_params(params[static_cast<size_t>(first + b)], block);
+        Layout::set_codes(codes.data() + b * kBlock, block);
+        std::memcpy(out + static_cast<size_t>(first + b) * sizeof block, &block, sizeof block);
+      }
     }
   }
   void decode_blocks(const std::byte* blocks, int64_t n_blocks, float* out) const override {

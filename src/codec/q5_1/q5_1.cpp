@@ -2,6 +2,7 @@
 
 #include "codec/builtin.h"
 #include "codec/grid.h"
+#include "codec/q5_0/five_bits.h"
 
 namespace lissom {
 namespace {
@@ -37,13 +38,9 @@ struct Layout {
     }
   }
   static void set_codes(const int8_t* codes, Block& block) {
-    uint32_t high = 0;
-    for (int j = 0; j < 16; ++j) {
-      const int a = codes[j], b = codes[j + 16];
-      block.qs[j] = static_cast<uint8_t>((a & 15) | ((b & 15) << 4));
-      high |= static_cast<uint32_t>(a >> 4) << j | static_cast<uint32_t>(b >> 4) << (j + 16);
-    }
-    for (int j = 0; j < 4; ++j) block.qh[j] = static_cast<uint8_t>(high >> (8 * j));
+    uint8_t unsigned_codes[32];
+    for (int i = 0; i < 32; ++i) unsigned_codes[i] = static_cast<uint8_t>(codes[i]);
+    pack_five_bits(unsigned_codes, block.qh, block.qs);
   }
 };
 

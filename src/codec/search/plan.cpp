@@ -29,7 +29,10 @@ void plan_scales(const GridSpec& spec, bool weighted, SearchPlan& plan) {
   plan.plain_position = low;
   const int count = weighted ? 8 : 4;
   add_range(plan.positions, low * (1 - reach), low * (1 + reach), count);
-  add_range(plan.positions, high * (1 - reach), high * (1 + reach), count);
+  // The largest weight on the upper end: the same on a symmetric grid, and seldom better where all weights
+  // count alike.
+  if (low != -high && (weighted || spec.kind != GridKind::scale || spec.levels != nullptr))
+    add_range(plan.positions, high * (1 - reach), high * (1 + reach), count);
   if (weighted || spec.kind == GridKind::sub_scale)
     for (int k = 1; k <= 2; ++k)
       for (float side : {-1.0F, 1.0F}) plan.nearby.push_back(1 + side * static_cast<float>(k) * reach / 16);
@@ -43,7 +46,10 @@ SearchPlan make_search_plan(const GridSpec& spec, bool weighted) {
   plan.reach = 1;
   if (spec.has_offset()) {
     const float step = 0.2F / std::sqrt(static_cast<float>(spec.high + 1));
-    add_shrinks(plan.shrinks, 0, step, weighted ? 5 : 3);
+    if (weighted || spec.kind == GridKind::sub_scale_min)
+      add_shrinks(plan.shrinks, 0, step, weighted ? 5 : 3);
+    else
+      plan.shrinks = {{step / 2, step / 2}, {step, step}, {0, step}};
     // Fewer steps than the codes allow: weights that lay on a coarser grid are then found exactly.
     for (int k = 1; k <= (weighted ? 5 : 1) && spec.high - k > 1; ++k)
       plan.shrinks.push_back({0, 1 - static_cast<float>(spec.high) / static_cast<float>(spec.high - k)});

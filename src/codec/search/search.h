@@ -19,6 +19,9 @@ struct SearchTarget {
   /// cyclically, or null for 1.
   void (*search)(const GridSpec& spec, const SearchPlan& plan, const float* w, const float* v, int64_t v_blocks,
                  int64_t n_blocks, GridParams* params);
+  /// Nearest codes of whole consecutive blocks with these parameters.
+  void (*round_blocks)(const GridSpec& spec, const GridParams* params, int64_t n_blocks, const float* w,
+                       int8_t* codes);
   /// Nearest codes of `count` ≤ sub weights of one sub-block.
   void (*round)(const GridSpec& spec, float scale, float offset, int count, const float* w, int8_t* codes);
 };

@@ -77,6 +77,28 @@ LANES_INLINE void round_with(const Grid& grid, float scale, float offset, int co
   std::copy_n(rest_codes, count - i, codes + i);
 }
 
+template <class Grid>
+LANES_FN void round_all(const GridSpec& spec, const GridParams* params, int64_t n_blocks, const float* w,
+                        int8_t* codes) {
+  const Grid with(spec);
+  BlockGrid grid;
+  for (int64_t b = 0; b < n_blocks; ++b) {
+    expand_grid(spec, params[b], grid);
+    for (int j = 0; j < spec.subs(); ++j, w += spec.sub, codes += spec.sub) {
+      const auto at = static_cast<size_t>(j);
+      round_with(with, grid.scale[at], grid.offset[at], spec.sub, w, codes);
+    }
+  }
+}
+
+LANES_FN void round_blocks(const GridSpec& spec, const GridParams* params, int64_t n_blocks, const float* w,
+                           int8_t* codes) {
+  if (spec.levels != nullptr)
+    round_all<Uneven>(spec, params, n_blocks, w, codes);
+  else
+    round_all<Linear>(spec, params, n_blocks, w, codes);
+}
+
 LANES_FN void round_codes(const GridSpec& spec, float scale, float offset, int count, const float* w,
                           int8_t* codes) {
   if (spec.levels != nullptr)

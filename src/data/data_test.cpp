@@ -5,9 +5,9 @@
 #include "base/file.h"
 #include "data/overlap.h"
 #include "data/text.h"
-#include "data/toy_tokenizer.h"
 #include "data/windows.h"
 #include "support/temp_folder.h"
+#include "support/toy_tokenizer.h"
 
 namespace lissom {
 namespace {
@@ -42,7 +42,7 @@ TEST(Text, RefusesWhatIsNoText) {
 }
 
 TEST(Windows, CutWithoutOverlapAndScoreTheSecondHalf) {
-  const ToyTokenizer tokenizer(false);
+  const testing::ToyTokenizer tokenizer(false);
   const Windows w = cut_windows(tokenizer, "0123456789abcdefghij!\n", 8, 0).value();
   EXPECT_FALSE(w.bos);
   EXPECT_EQ(w.count, 2);
@@ -57,14 +57,14 @@ TEST(Windows, CutWithoutOverlapAndScoreTheSecondHalf) {
 }
 
 TEST(Windows, OddContextsScoreTheSamePositionsAsLlamaPerplexity) {
-  const Windows w = cut_windows(ToyTokenizer(false), "0123456789", 5, 0).value();
+  const Windows w = cut_windows(testing::ToyTokenizer(false), "0123456789", 5, 0).value();
   EXPECT_EQ(w.first_scored(), 2);  // positions 2 and 3 predict 3 and 4
   EXPECT_EQ(w.scored(), 2);
   EXPECT_EQ(w.target(0, 3), '4');
 }
 
 TEST(Windows, BosBeginsTheTextAndReplacesTheFirstTokenOfEveryWindow) {
-  const ToyTokenizer tokenizer(true);
+  const testing::ToyTokenizer tokenizer(true);
   const Windows w = cut_windows(tokenizer, "0123456789", 4, 0).value();
   ASSERT_EQ(w.bos, 256);
   EXPECT_EQ(w.count, 2);
@@ -78,7 +78,7 @@ TEST(Windows, BosBeginsTheTextAndReplacesTheFirstTokenOfEveryWindow) {
 }
 
 TEST(Windows, ChunksLimitTheirNumberAndShortTextsAreRefused) {
-  const ToyTokenizer tokenizer(true);
+  const testing::ToyTokenizer tokenizer(true);
   const std::string text(100, 'x');
   EXPECT_EQ(cut_windows(tokenizer, text, 10, 3)->count, 3);
   EXPECT_EQ(cut_windows(tokenizer, text, 10, 99)->count, 10);

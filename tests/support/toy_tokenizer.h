@@ -6,7 +6,7 @@
 
 #include "lissom/tokenizer.h"
 
-namespace lissom {
+namespace lissom::testing {
 
 class ToyTokenizer final : public Tokenizer {
  public:
@@ -41,4 +41,4 @@ class ToyTokenizer final : public Tokenizer {
   bool adds_bos_;
 };
 
-}  // namespace lissom
+}  // namespace lissom::testing

@@ -9,6 +9,7 @@ void add_run(CLI::App& app, int& exit_code);
 void add_bench(CLI::App& app, int& exit_code);
 void add_info(CLI::App& app, int& exit_code);
 void add_convert(CLI::App& app, int& exit_code);
+void add_eval(CLI::App& app, int& exit_code);
 void add_completion(CLI::App& app, int& exit_code);
 void add_tokenize(CLI::App& app, int& exit_code);
 
@@ -20,6 +21,7 @@ std::span<const Verb> verbs() {
       {add_info},
       {add_tokenize},
       {add_convert},
+      {add_eval},
       {add_completion},
   };
   return kVerbs;

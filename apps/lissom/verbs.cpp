@@ -5,6 +5,8 @@
 namespace lissom::cli {
 
 // One file each, named as the verb.
+void add_compress(CLI::App& app, int& exit_code);
+void add_report(CLI::App& app, int& exit_code);
 void add_run(CLI::App& app, int& exit_code);
 void add_bench(CLI::App& app, int& exit_code);
 void add_info(CLI::App& app, int& exit_code);
@@ -16,8 +18,10 @@ void add_tokenize(CLI::App& app, int& exit_code);
 std::span<const Verb> verbs() {
   static constexpr Verb kVerbs[] = {
       // In the order in which --help lists them.
+      {add_compress},
       {add_run},
       {add_bench},
+      {add_report},
       {add_info},
       {add_tokenize},
       {add_convert},

@@ -1,0 +1,198 @@
+// `lissom compress MODEL`: the main job.
+
+#include <fmt/core.h>
+
+#include <CLI/CLI.hpp>
+#include <cmath>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "console.h"
+#include "pipeline/compress_job.h"
+#include "table.h"
+#include "verbs.h"
+
+namespace lissom::cli {
+namespace {
+
+constexpr int kInterrupted = 130;
+
+struct Arguments {
+  CompressJob job;
+  std::string out, calib, imatrix, save_imatrix, eval_text, report, size;
+  std::vector<std::string> targets, schemes;
+  double max_kld = NAN, max_ppl_delta = NAN;
+  bool no_verify = false, json = false, quiet = false;
+};
+
+/// "80MB", "1.5 GB", "300000": bytes, in powers of 1000 as `ls --si` counts, of 1024 with an i.
+Result<uint64_t> parse_bytes(const std::string& text) {
+  double value = 0;
+  int used = 0;
+  char unit[4] = "";
+  if (std::sscanf(text.c_str(), "%lf%n %3[a-zA-Z]", &value, &used, unit) < 1) used = 0;
+  const std::string suffix = unit;
+  double scale = suffix.empty() || suffix == "B" ? 1 : 0;
+  const double base = suffix.size() == 3 && suffix[1] == 'i' ? 1024 : 1000;
+  if (suffix.size() >= 2 && suffix.back() == 'B') {
+    const size_t power = std::string("KMGT").find(static_cast<char>(std::toupper(suffix[0])));
+    if (power != std::string::npos && (suffix.size() == 2 || base == 1024))
+      scale = std::pow(base, static_cast<double>(power + 1));
+  }
+  if (used == 0 || scale == 0 || !(value > 0) || value * scale > 1e18)
+    return bad_input("--size " + text + ": not a size such as 80MB or 1.5GB");
+  return static_cast<uint64_t>(value * scale);
+}
+
+Result<CompressJob> job_of(const Arguments& a) {
+  CompressJob job = a.job;
+  job.out = a.out;
+  if (!a.out.empty() && a.out.back() == '/') job.out = job.out / "";
+  job.schemes = a.schemes;
+  job.schemes.insert(job.schemes.end(), a.targets.begin(), a.targets.end());
+  const auto path = [](const std::string& text) {
+    return text.empty() ? std::optional<std::filesystem::path>() : std::optional<std::filesystem::path>(text);
+  };
+  job.data_free = a.calib == "none";
+  if (!job.data_free) job.calib = path(a.calib);
+  job.imatrix = path(a.imatrix);
+  job.save_imatrix = path(a.save_imatrix);
+  job.eval_text = path(a.eval_text);
+  job.report = path(a.report);
+  job.verify = !a.no_verify;
+  if (!std::isnan(a.max_kld)) job.max_kld = a.max_kld;
+  if (!std::isnan(a.max_ppl_delta)) job.max_ppl_delta = a.max_ppl_delta;
+  if (!a.size.empty()) {
+    LISSOM_TRY(job.file_bytes, parse_bytes(a.size));
+  }
+  return job;
+}
+
+double number(const Json& object, const char* key) {
+  const auto it = object.find(key);
+  return it != object.end() && it->is_number() ? it->get<double>() : NAN;
+}
+
+std::string figure(double value, int digits) {
+  return std::isnan(value) ? "–" : fmt::format("{:.{}f}", value, digits);
+}
+
+void print_results(const CompressOutcome& outcome) {
+  using Align = Table::Align;
+  Table table({{"scheme", Align::left},
+               {"file", Align::right},
+               {"bits", Align::right},
+               {"ppl", Align::right},
+               {"Δppl", Align::right},
+               {"KL mean", Align::right},
+               {"±", Align::right},
+               {"KL 99%", Align::right},
+               {"same top", Align::right},
+               {"tokens/s", Align::right},
+               {"", Align::left}});
+  for (const Json& r : outcome.report.at("results")) {
+    const Json eval = r.value("eval", Json::object());
+    const double ppl = number(eval, "ppl"), base = number(eval, "ppl_base");
+    const double top = number(eval, "same_top");
+    const bool missed = r.contains("limits_met") && !r["limits_met"].get<bool>();
+    table.row({r.at("scheme").get<std::string>(), human_bytes(r.at("file_bytes").get<uint64_t>()),
+               figure(number(r, "bits_per_weight"), 2), figure(ppl, 3), figure(ppl - base, 3),
+               figure(number(eval, "kld_mean"), 5), figure(number(eval, "kld_mean_error"), 5),
+               figure(number(eval, "kld_p99"), 4), std::isnan(top) ? "–" : fmt::format("{:.2f}%", 100 * top),
+               figure(number(eval, "tokens_per_second"), 0), missed ? "over the limit" : ""});
+  }
+  std::fputs(table.str().c_str(), stdout);
+}
+
+void print_plan(const CompressOutcome& outcome) {
+  using Align = Table::Align;
+  for (const Json& r : outcome.report.at("results")) {
+    fmt::print("{}: {}, {:.2f} bits per weight\n", r.at("scheme").get<std::string>(),
+               human_bytes(r.at("file_bytes").get<uint64_t>()), number(r, "bits_per_weight"));
+    Table table({{"tensor", Align::left},
+                 {"from", Align::left},
+                 {"to", Align::left},
+                 {"bytes", Align::right},
+                 {"why", Align::left}});
+    for (const Json& t : r.at("tensors"))
+      table.row({t.at("name").get<std::string>(), t.at("from").get<std::string>(),
+                 t.at("codec").get<std::string>(), human_bytes(t.at("bytes_after").get<uint64_t>()),
+                 t.at("reason").get<std::string>()});
+    std::fputs(table.str().c_str(), stdout);
+  }
+}
+
+int run(const Arguments& a) {
+  const auto job = job_of(a);
+  if (!job) return fail(job.error());
+  const auto outcome = run_compress(*job, console_progress(a.quiet));
+  end_progress();
+  if (!outcome) {
+    fail(outcome.error());
+    if (outcome.error().kind != ErrorKind::cancelled) return 2;
+    std::fputs("lissom: what is done is kept; the same command goes on from there\n", stderr);
+    return kInterrupted;
+  }
+  if (a.json) {
+    Json json = outcome->report;
+    if (!job->dry_run)
+      for (Json& r : json["results"]) r.erase("tensors");
+    json["limits_met"] = outcome->limits_met;
+    json["reused"] = outcome->reused;
+    fmt::print("{}\n", json.dump(1, ' ', false, Json::error_handler_t::replace));
+  } else if (job->dry_run) {
+    print_plan(*outcome);
+  } else {
+    print_results(*outcome);
+  }
+  if (!outcome->limits_met) std::fputs("lissom: a limit is not met\n", stderr);
+  return outcome->limits_met ? 0 : 1;
+}
+
+}  // namespace
+
+void add_compress(CLI::App& app, int& exit_code) {
+  CLI::App* verb = app.add_subcommand("compress", "Make a model smaller, and measure what it lost");
+  auto a = std::make_shared<Arguments>();
+  verb->add_option("model", a->job.model, "A folder, a .gguf, or org/name in the local hub cache")->required();
+  verb->add_option("-o,--out", a->out, "A .gguf to write, or a folder (MODEL-SCHEME.gguf in it)");
+  verb->add_option("-t,--target", a->targets, "quality, balanced or size; several with commas")->delimiter(',');
+  verb->add_option("-s,--scheme", a->schemes, "Q4_K_M and the like, or a YAML file; several with commas")
+      ->delimiter(',');
+  verb->add_option("--bpw", a->job.bits_per_weight, "The best scheme within so many bits per weight")
+      ->check(CLI::PositiveNumber);
+  verb->add_option("--size", a->size, "The best scheme whose file is no larger: 80MB, 1.5GB");
+  verb->add_option("--calib", a->calib,
+                   "Text for the importance statistics, or none; else the model samples its own");
+  verb->add_option("--calib-chunks", a->job.calib_chunks,
+                   "At most so many chunks of 512 tokens; 0: all of the text")
+      ->capture_default_str();
+  verb->add_option("--imatrix", a->imatrix, "Importance statistics of llama-imatrix or --save-imatrix");
+  verb->add_option("--save-imatrix", a->save_imatrix, "Keep the statistics, as llama-quantize reads them");
+  verb->add_option("--eval-text", a->eval_text,
+                   "Text to judge by; else the tail of --calib, or the model's own");
+  verb->add_option("--eval-chunks", a->job.eval_chunks, "At most so many windows; 0: all of the text")
+      ->capture_default_str();
+  verb->add_option("--ctx", a->job.context, "Tokens per window of the evaluation")->capture_default_str();
+  verb->add_flag("--no-verify", a->no_verify, "Do not evaluate what was written");
+  verb->add_option("--max-kld", a->max_kld, "Exit 1 where the mean KL divergence (nats) is larger");
+  verb->add_option("--max-ppl-delta", a->max_ppl_delta, "Exit 1 where perplexity grows by more");
+  verb->add_option("--report", a->report, "Folder for report.json and report.html");
+  verb->add_option("--threads", a->job.threads, "0: the number of physical cores")->capture_default_str();
+  verb->add_option("--seed", a->job.seed, "Of all that is sampled")->capture_default_str();
+  verb->add_flag("--dry-run", a->job.dry_run, "Print the plan and stop");
+  verb->add_flag("--json", a->json, "Print one JSON object");
+  verb->add_flag("-q,--quiet", a->quiet, "No progress");
+  verb->footer(
+      "Examples:\n"
+      "  lissom compress ./SmolLM2-135M --target balanced -o smollm2.gguf\n"
+      "  lissom compress ./SmolLM2-135M -o out --target quality,balanced,size --report out\n"
+      "  lissom compress model.gguf --size 80MB --calib text.txt --max-kld 0.05\n"
+      "Exit code: 0 done, 1 a limit is not met, 2 bad input, 130 stopped by Ctrl-C (the same command goes "
+      "on).");
+  verb->callback([a, &exit_code] { exit_code = run(*a); });
+}
+
+}  // namespace lissom::cli

@@ -1,0 +1,405 @@
+#include "pipeline/compress_job.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/file.h"
+#include "base/threads.h"
+#include "compress/calibrate.h"
+#include "compress/digest.h"
+#include "compress/header.h"
+#include "data/overlap.h"
+#include "lissom/compress.h"
+#include "lissom/eval.h"
+#include "lissom/gguf.h"
+#include "pipeline/health.h"
+#include "pipeline/record.h"
+#include "pipeline/texts.h"
+#include "report/report.h"
+
+namespace lissom {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t kHealthPrompts = 4, kPromptTokens = 32;
+constexpr int64_t kHealthTokens = 64;
+/// Runs of 13 tokens that two unrelated texts share are rare; boilerplate accounts for some.
+constexpr double kMostShared = 0.1;
+
+struct Target {
+  Scheme scheme;
+  Plan plan;
+  fs::path out;
+  std::string key;  ///< all that its result depends on
+};
+
+/// One run of the job: what is known so far.
+struct Run {
+  Run(const CompressJob& the_job, const Progress& the_progress) : job(the_job), progress(the_progress) {}
+
+  const CompressJob& job;
+  const Progress& progress;
+  Checkpoint checkpoint;
+  std::string digest;
+  bool folder = false, verify = true, data_free = false;
+  std::vector<Target> targets;
+  TextPlans texts;
+  std::vector<std::string> warnings;
+
+  std::optional<Importance> importance;
+  std::string evaluation;  ///< the text
+  std::vector<std::vector<int32_t>> prompts;
+  std::optional<Health> base_health;
+  std::string disjoint;
+  Json results = Json::array();
+  bool prepared = false;
+};
+
+void warn(Run& run, const std::string& text) {
+  run.warnings.push_back(text);
+  run.progress.say(LogLevel::warning, text);
+}
+
+std::string stem_of(const Checkpoint& checkpoint) {
+  fs::path path = checkpoint.path;
+  if (!path.has_filename()) path = path.parent_path();
+  const std::string name = path.extension() == ".gguf" ? path.stem().string() : path.filename().string();
+  return name.empty() || name == "." || name == ".." ? "model" : name;
+}
+
+// ---------------------------------------------------------------- what to make
+
+Result<void> resolve_targets(Run& run) {
+  const CompressJob& job = run.job;
+  std::vector<Scheme> schemes;
+  for (const std::string& name : job.schemes) {
+    LISSOM_TRY(schemes.emplace_back(), find_scheme(name));
+  }
+  if (job.bits_per_weight > 0 || job.file_bytes > 0) {
+    if (!schemes.empty()) return bad_input("a size and a scheme: give one of the two");
+    LISSOM_TRY(schemes.emplace_back(),
+               pick_scheme(run.checkpoint, job.bits_per_weight, job.file_bytes, !run.data_free));
+  }
+  if (schemes.empty()) {
+    LISSOM_TRY(schemes.emplace_back(), builtin_scheme("balanced"));
+  }
+  std::error_code code;
+  run.folder =
+      schemes.size() > 1 || fs::is_directory(job.out, code) || (!job.out.empty() && !job.out.has_filename());
+  if (schemes.size() > 1 && job.out.extension() == ".gguf")
+    return bad_input(job.out.string() + ": several targets need a folder as output");
+  for (Scheme& scheme : schemes) {
+    Target target;
+    const std::string name = fmt::format("{}-{}.gguf", stem_of(run.checkpoint), scheme.name);
+    target.out = run.folder || job.out.empty() ? job.out / name : job.out;
+    for (const Target& other : run.targets)
+      if (other.out == target.out) return bad_input("the scheme " + scheme.name + " is given twice");
+    LISSOM_TRY(target.plan, make_plan(run.checkpoint, scheme, !run.data_free));
+    target.scheme = std::move(scheme);
+    run.targets.push_back(std::move(target));
+  }
+  return {};
+}
+
+/// An encoder predicts no next token: it neither samples text nor has a perplexity.
+Result<void> adapt_to_model(Run& run) {
+  const bool predicts = run.checkpoint.graph.logits >= 0 && run.checkpoint.config.causal;
+  run.verify = run.job.verify;
+  run.data_free = run.job.data_free;
+  if (predicts) return {};
+  if (run.job.max_kld || run.job.max_ppl_delta)
+    return bad_input("this model predicts no next token, so that it has no perplexity or divergence to limit");
+  if (run.verify) warn(run, "not evaluated: this model predicts no next token");
+  run.verify = false;
+  if (!run.data_free && !run.job.calib && !run.job.imatrix) {
+    warn(run, "no statistics: this model cannot sample text; give it some with --calib");
+    run.data_free = true;
+  }
+  return {};
+}
+
+void make_keys(Run& run) {
+  for (Target& target : run.targets) {
+    std::string codecs;
+    for (const PlanEntry& entry : target.plan.entries) codecs += entry.tensor + " " + entry.codec + "\n";
+    const CompressJob& job = run.job;
+    target.key =
+        sha256_hex(fmt::format("{}\n{}\n{}\n{}\n{} {}\n{} {} {}\n{}", LISSOM_VERSION, run.digest,
+                               target.scheme.name, codecs, run.texts.calibration.description, job.calib_chunks,
+                               run.texts.evaluation.description, job.eval_chunks, job.context, job.seed));
+  }
+}
+
+// ---------------------------------------------------------------- statistics and texts
+
+Result<void> check_disjoint(Run& run, const std::string& calibration, const Tokenizer& tokenizer) {
+  const auto calibration_ids = tokenizer.encode(calibration, false).ids;
+  const auto evaluation_ids = tokenizer.encode(run.evaluation, false).ids;
+  const double shared = shared_runs(evaluation_ids, calibration_ids);
+  if (shared > kMostShared)
+    return bad_input(
+        fmt::format("the evaluation text is not disjoint from the calibration text: {:.0f}% of its runs "
+                    "of 13 tokens occur there; give another --eval-text",
+                    100 * shared));
+  run.disjoint =
+      fmt::format("yes: {:.2f}% of its runs of 13 tokens occur in the calibration text", 100 * shared);
+  return {};
+}
+
+Result<void> make_importance(Run& run, Source& source) {
+  const CompressJob& job = run.job;
+  const TextPlan& plan = run.texts.calibration;
+  if (plan.kind == TextPlan::Kind::imatrix_file) {
+    LISSOM_TRY(run.importance, read_imatrix(plan.path));
+    run.disjoint = "unknown: the text behind the statistics is not here";
+    return {};
+  }
+  const std::string dataset = fmt::format("{}, at most {} chunks", plan.description, job.calib_chunks);
+  const fs::path kept = run.folder ? job.out / "imatrix.gguf" : fs::path();
+  std::error_code code;
+  if (run.folder && fs::exists(kept, code)) {
+    if (auto earlier = read_imatrix(kept); earlier && earlier->datasets == std::vector<std::string>{dataset}) {
+      run.importance = std::move(*earlier);
+      run.progress.say(LogLevel::info, "statistics taken over from " + kept.string());
+      if (plan.kind == TextPlan::Kind::sampled) {
+        run.disjoint = "yes: sampled with another seed";
+        return {};
+      }
+    }
+  }
+  LISSOM_TRY(const std::string text, calibration_text(job, plan, source, run.progress));
+  LISSOM_TRY(const Tokenizer* tokenizer, source.tokenizer());
+  if (run.verify) LISSOM_CHECK(check_disjoint(run, text, *tokenizer));
+  if (!run.importance) {
+    LISSOM_TRY(const auto model, source.model());
+    CalibrationOptions options;
+    options.chunks = job.calib_chunks;
+    LISSOM_TRY(run.importance, collect_importance(model, *tokenizer, text, dataset, options, run.progress));
+    if (run.folder) LISSOM_CHECK(write_imatrix(*run.importance, kept));
+  }
+  return {};
+}
+
+Result<void> make_prompts(Run& run, Source& source) {
+  LISSOM_TRY(const Tokenizer* tokenizer, source.tokenizer());
+  const auto ids = tokenizer->encode(run.evaluation, false).ids;
+  const size_t stride = ids.size() / kHealthPrompts;
+  if (stride < kPromptTokens) return {};
+  for (size_t i = 0; i < kHealthPrompts; ++i) {
+    const auto begin = ids.begin() + static_cast<ptrdiff_t>(i * stride);
+    run.prompts.emplace_back(begin, begin + static_cast<ptrdiff_t>(kPromptTokens));
+  }
+  LISSOM_TRY(const auto model, source.model());
+  LISSOM_TRY(run.base_health, check_health(model, run.prompts, kHealthTokens, run.job.seed));
+  return {};
+}
+
+/// Everything that needs the source model to run, once, before the first target that is not finished.
+Result<void> prepare(Run& run) {
+  if (run.prepared) return {};
+  Source source(run.checkpoint, run.job.threads);
+  if (run.verify) {
+    LISSOM_TRY(run.evaluation, evaluation_text(run.job, run.texts.evaluation, source, run.progress));
+  }
+  if (!run.data_free) LISSOM_CHECK(make_importance(run, source));
+  if (run.verify) LISSOM_CHECK(make_prompts(run, source));
+  if (run.job.save_imatrix) {
+    if (!run.importance) return bad_input("--save-imatrix: there are no statistics to save");
+    LISSOM_CHECK(write_imatrix(*run.importance, *run.job.save_imatrix));
+  }
+  run.prepared = true;
+  return {};
+}
+
+// ---------------------------------------------------------------- one target
+
+Json health_json(const Health& health, const std::optional<Health>& base) {
+  Json json = {{"repetition", health.repetition}, {"early_stop", health.early_stop}, {"tokens", health.tokens}};
+  if (base) {
+    json["repetition_base"] = base->repetition;
+    json["early_stop_base"] = base->early_stop;
+  }
+  return json;
+}
+
+Result<void> verify_target(Run& run, const Target& target, Json& result) {
+  LISSOM_TRY(const Checkpoint written, open_checkpoint(target.out.string()));
+  EvalOptions options;
+  options.context = run.job.context;
+  options.chunks = run.job.eval_chunks;
+  options.runtime.threads = run.job.threads;
+  LISSOM_TRY(const EvalResult eval, evaluate(written, &run.checkpoint, run.evaluation, options, run.progress));
+  result["eval"] = eval_json(eval);
+  if (!run.prompts.empty()) {
+    LISSOM_TRY(const auto model, Model::load(written, options.runtime));
+    LISSOM_TRY(const Health health, check_health(model, run.prompts, kHealthTokens, run.job.seed));
+    result["health"] = health_json(health, run.base_health);
+    if (run.base_health && health.repetition > run.base_health->repetition + 0.2)
+      result["warnings"].push_back(fmt::format(
+          "generation goes round in circles: {:.0f}% of its 4-grams are repeated, the source's {:.0f}%",
+          100 * health.repetition, 100 * run.base_health->repetition));
+  }
+  return {};
+}
+
+Result<Json> make_target(Run& run, const Target& target) {
+  LISSOM_CHECK(prepare(run));
+  CompressOptions options;
+  options.scheme = target.scheme;
+  options.importance = run.importance;
+  options.threads = run.job.threads;
+  options.seed = run.job.seed;
+  options.source_digest = run.digest;
+  run.progress.say(LogLevel::info,
+                   fmt::format("{}: {:.2f} bits per weight", target.out.string(), target.plan.bits_per_weight));
+  LISSOM_TRY(const CompressResult compressed,
+             compress_to_gguf(run.checkpoint, target.out, options, run.progress));
+  Json result = result_json(compressed, target.scheme);
+  result["path"] = target.out.string();
+  LISSOM_TRY(result["sha256"], file_sha256(target.out));
+  if (run.verify) LISSOM_CHECK(verify_target(run, target, result));
+  return result;
+}
+
+/// Adds "limits" to a result; false where one is not met.
+bool apply_limits(const CompressJob& job, Json& result) {
+  result["limits"] = Json::array();
+  bool met = true;
+  const auto limit = [&](const char* name, const std::optional<double>& bound, double value) {
+    if (!bound) return;
+    const bool ok = value <= *bound;  // false for NaN
+    result["limits"].push_back({{"name", name}, {"limit", *bound}, {"value", value}, {"met", ok}});
+    met = met && ok;
+  };
+  if (!result.contains("eval")) return true;
+  const Json& eval = result["eval"];
+  limit("max_kld", job.max_kld, eval.value("kld_mean", 0.0));
+  limit("max_ppl_delta", job.max_ppl_delta, eval.value("ppl", 0.0) - eval.value("ppl_base", 0.0));
+  result["limits_met"] = met;
+  return met;
+}
+
+// ---------------------------------------------------------------- the whole
+
+Json calibration_json(const Run& run) {
+  Json json = {{"description", run.texts.calibration.description}};
+  if (!run.importance) return json;
+  const Importance& importance = *run.importance;
+  json["chunks"] = importance.chunks;
+  json["chunk_size"] = importance.chunk_size;
+  json["skipped_chunks"] = importance.skipped_chunks;
+  json["tokens"] = importance.chunks * importance.chunk_size;
+  std::string uncovered;
+  int64_t count = 0;
+  for (const PlanEntry& entry : run.targets.front().plan.entries) {
+    if (entry.kept || importance.entries.contains(entry.tensor)) continue;
+    if (++count <= 8) uncovered += (uncovered.empty() ? "" : ", ") + entry.tensor;
+  }
+  json["uncovered"] = count == 0 ? "none" : fmt::format("{}: {}{}", count, uncovered, count > 8 ? ", …" : "");
+  return json;
+}
+
+Json report_of(const Run& run) {
+  Json report = {{"report", "lissom compress"},
+                 {"version", 1},
+                 {"source", source_json(run.checkpoint, run.digest)},
+                 {"machine", machine_json(run.job.threads)},
+                 {"evaluation",
+                  {{"description", run.texts.evaluation.description},
+                   {"context", run.job.context},
+                   {"disjoint", run.disjoint.empty() ? "–" : run.disjoint}}},
+                 {"warnings", run.warnings},
+                 {"results", run.results}};
+  report["calibration"] = calibration_json(run);
+  return report;
+}
+
+Json plan_json(const Target& target, uint64_t file_bytes) {
+  Json tensors = Json::array();
+  for (const PlanEntry& entry : target.plan.entries)
+    tensors.push_back({{"name", entry.tensor},
+                       {"from", entry.from},
+                       {"codec", entry.codec},
+                       {"bytes_after", entry.bytes},
+                       {"reason", entry.reason},
+                       {"fallback", entry.fallback},
+                       {"kept", entry.kept}});
+  return {{"scheme", target.scheme.name},      {"description", target.scheme.description},
+          {"path", target.out.string()},       {"file_bytes", file_bytes},
+          {"tensor_bytes", target.plan.bytes}, {"bits_per_weight", target.plan.bits_per_weight},
+          {"tensors", std::move(tensors)}};
+}
+
+Result<void> check_job(const CompressJob& job) {
+  if ((job.max_kld || job.max_ppl_delta) && !job.verify)
+    return bad_input("--no-verify leaves nothing to hold against --max-kld and --max-ppl-delta");
+  if (job.data_free && (job.calib || job.imatrix)) return bad_input("statistics, or none: give one of the two");
+  if (job.context < 8) return bad_input("a context of fewer than 8 tokens");
+  return {};
+}
+
+/// A finished result of an earlier run, where all it depends on is the same.
+std::optional<Json> take_over(Run& run, const Target& target) {
+  if (!run.folder) return {};
+  std::optional<Record> record = read_record(target.out, target.key);
+  if (!record) return {};
+  run.disjoint = record->evaluation.value("disjoint", std::string("–"));
+  run.progress.say(LogLevel::info, target.out.string() + ": finished by an earlier run");
+  return std::move(record->result);
+}
+
+}  // namespace
+
+Result<CompressOutcome> run_compress(const CompressJob& job, const Progress& progress) {
+  LISSOM_CHECK(check_job(job));
+  Run run(job, progress);
+  LISSOM_TRY(run.checkpoint, open_checkpoint(job.model));
+  LISSOM_CHECK(adapt_to_model(run));
+  LISSOM_CHECK(resolve_targets(run));
+  CompressOutcome outcome;
+  if (job.dry_run) {
+    for (const Target& target : run.targets) {
+      LISSOM_TRY(const uint64_t bytes, planned_file_bytes(run.checkpoint, target.scheme, target.plan));
+      run.results.push_back(plan_json(target, bytes));
+    }
+    outcome.report = {{"results", run.results}, {"source", source_json(run.checkpoint, "")}};
+    return outcome;
+  }
+  {
+    ThreadPool pool(job.threads);
+    LISSOM_TRY(run.digest, checkpoint_digest(run.checkpoint, pool, progress));
+  }
+  CompressJob effective = job;
+  effective.verify = run.verify;
+  effective.data_free = run.data_free;
+  LISSOM_TRY(run.texts, plan_texts(effective, run.digest));
+  make_keys(run);
+  if (run.folder) {
+    std::error_code code;
+    fs::create_directories(job.out, code);
+    if (code) return io_error(job.out.string() + ": " + code.message());
+  }
+  for (const Target& target : run.targets) {
+    std::optional<Json> earlier = take_over(run, target);
+    Json result;
+    if (earlier) {
+      ++outcome.reused;
+      result = std::move(*earlier);
+    } else {
+      LISSOM_TRY(result, make_target(run, target));
+      if (run.folder)
+        LISSOM_CHECK(write_record(target.out, {target.key, result, report_of(run)["evaluation"]}));
+    }
+    outcome.limits_met = apply_limits(job, result) && outcome.limits_met;
+    run.results.push_back(std::move(result));
+  }
+  if (!run.importance && run.folder && outcome.reused > 0)
+    if (auto kept = read_imatrix(job.out / "imatrix.gguf")) run.importance = std::move(*kept);
+  outcome.report = report_of(run);
+  if (job.report) LISSOM_CHECK(write_report(outcome.report, *job.report));
+  return outcome;
+}
+
+}  // namespace lissom

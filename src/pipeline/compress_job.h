@@ -1,0 +1,47 @@
+#pragma once
+// The main job: statistics, one or several compressions, the evaluation of each, the report.
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "format/json.h"
+#include "lissom/progress.h"
+#include "lissom/result.h"
+
+namespace lissom {
+
+struct CompressJob {
+  std::string model;                 ///< folder, .gguf, or org/name in the hub cache
+  std::filesystem::path out;         ///< a .gguf, or a folder; empty: MODEL-SCHEME.gguf here
+  std::vector<std::string> schemes;  ///< names or YAML files; several need a folder
+  double bits_per_weight = 0;        ///< instead of schemes: the largest built-in one within …
+  uint64_t file_bytes = 0;           ///< … these; 0: no limit
+
+  std::optional<std::filesystem::path> calib, imatrix, save_imatrix, eval_text;
+  bool data_free = false;     ///< no statistics at all
+  int64_t calib_chunks = 64;  ///< of 512 tokens, at most; 0: the whole text
+  int64_t eval_chunks = 16;   ///< of `context` tokens, at most; 0: the whole text
+  int64_t context = 512;
+  int64_t sample_tokens = 16384;  ///< drawn from the model where no calibration text is given
+  int threads = 0;
+  uint64_t seed = 0;
+
+  bool verify = true;
+  std::optional<double> max_kld, max_ppl_delta;  ///< mean KL in nats; ppl - ppl_base
+  std::optional<std::filesystem::path> report;   ///< folder for report.json and report.html
+  bool dry_run = false;                          ///< plan only
+};
+
+struct CompressOutcome {
+  Json report;             ///< docs/report.md
+  bool limits_met = true;  ///< what the exit code says
+  int64_t reused = 0;      ///< results that an earlier run had finished
+};
+
+/// With a folder as `out`, each finished result leaves a record NAME.gguf.json beside its file, and the
+/// statistics stay in imatrix.gguf: a later run with the same inputs takes them over instead of working again.
+[[nodiscard]] Result<CompressOutcome> run_compress(const CompressJob& job, const Progress& progress);
+
+}  // namespace lissom

@@ -1,0 +1,27 @@
+#pragma once
+// Whether a compressed model still talks: it continues some beginnings, and what goes wrong with damaged models
+// is counted: going round in circles, and stopping at once.
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "lissom/runtime.h"
+
+namespace lissom {
+
+struct Health {
+  double repetition = 0;  ///< share of 4-grams that the same continuation had before
+  double early_stop = 0;  ///< share of continuations that ended within 8 tokens
+  int64_t tokens = 0;     ///< generated
+};
+
+/// Continues each prompt (all of the same length > 0) by up to `tokens` tokens, at temperature 0.8 with `seed`.
+[[nodiscard]] Result<Health> check_health(const std::shared_ptr<Model>& model,
+                                          std::span<const std::vector<int32_t>> prompts, int64_t tokens,
+                                          uint64_t seed);
+
+/// Share of the n-grams of `tokens` that occur in it before; 0 where it is shorter.
+[[nodiscard]] double repeated_share(std::span<const int32_t> tokens, size_t n);
+
+}  // namespace lissom

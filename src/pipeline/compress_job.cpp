@@ -25,6 +25,8 @@ namespace fs = std::filesystem;
 
 constexpr size_t kHealthPrompts = 4, kPromptTokens = 32;
 constexpr int64_t kHealthTokens = 64;
+/// Kept in the output folder. Not .gguf, though it is one: what ends so there is a model.
+constexpr const char* kStatistics = "statistics.imatrix";
 /// Runs of 13 tokens that two unrelated texts share are rare; boilerplate accounts for some.
 constexpr double kMostShared = 0.1;
 
@@ -157,7 +159,7 @@ Result<void> make_importance(Run& run, Source& source) {
     return {};
   }
   const std::string dataset = fmt::format("{}, at most {} chunks", plan.description, job.calib_chunks);
-  const fs::path kept = run.folder ? job.out / "imatrix.gguf" : fs::path();
+  const fs::path kept = run.folder ? job.out / kStatistics : fs::path();
   std::error_code code;
   if (run.folder && fs::exists(kept, code)) {
     if (auto earlier = read_imatrix(kept); earlier && earlier->datasets == std::vector<std::string>{dataset}) {
@@ -396,7 +398,7 @@ Result<CompressOutcome> run_compress(const CompressJob& job, const Progress& pro
     run.results.push_back(std::move(result));
   }
   if (!run.importance && run.folder && outcome.reused > 0)
-    if (auto kept = read_imatrix(job.out / "imatrix.gguf")) run.importance = std::move(*kept);
+    if (auto kept = read_imatrix(job.out / kStatistics)) run.importance = std::move(*kept);
   outcome.report = report_of(run);
   if (job.report) LISSOM_CHECK(write_report(outcome.report, *job.report));
   return outcome;

@@ -158,13 +158,12 @@ struct Interpreter {
   std::span<const int32_t> tokens, types;
   std::vector<Rows> values;
   int64_t n = 0;
+  std::vector<const float*> weights = {};
 
   const Graph& graph() const { return model.checkpoint.graph; }
   int64_t width(ValueId v) const { return graph().widths[static_cast<size_t>(v)]; }
   Rows& at(ValueId v) { return values[static_cast<size_t>(v)]; }
-  double weight(WeightId w, int64_t i) const {
-    return double{model.weights.at(graph().weights[static_cast<size_t>(w)].name)[static_cast<size_t>(i)]};
-  }
+  double weight(WeightId w, int64_t i) const { return double{weights[static_cast<size_t>(w)][i]}; }
   double get(ValueId v, int64_t row, int64_t col) { return at(v)[static_cast<size_t>(row * width(v) + col)]; }
   template <class F>
   void each(ValueId out, F f) {
@@ -324,6 +323,7 @@ Reference interpret(const TinyModel& model, std::span<const int32_t> tokens, std
   Interpreter run{model, tokens, types, {}, static_cast<int64_t>(tokens.size())};
   const Graph& g = model.checkpoint.graph;
   run.values.resize(g.widths.size());
+  for (const Weight& w : g.weights) run.weights.push_back(model.weights.at(w.name).data());
   for (const Op& op : g.ops) std::visit(run, op);
   const auto take = [&](ValueId v) { return v < 0 ? Rows{} : run.at(v); };
   return {take(g.logits), take(g.hidden), take(g.pooled)};

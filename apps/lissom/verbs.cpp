@@ -18,15 +18,8 @@ void add_tokenize(CLI::App& app, int& exit_code);
 std::span<const Verb> verbs() {
   static constexpr Verb kVerbs[] = {
       // In the order in which --help lists them.
-      {add_compress},
-      {add_run},
-      {add_bench},
-      {add_report},
-      {add_info},
-      {add_tokenize},
-      {add_convert},
-      {add_eval},
-      {add_completion},
+      {add_compress}, {add_run},     {add_bench}, {add_report},     {add_info},
+      {add_tokenize}, {add_convert}, {add_eval},  {add_completion},
   };
   return kVerbs;
 }

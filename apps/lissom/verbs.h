@@ -18,7 +18,8 @@ struct Verb {
 };
 [[nodiscard]] std::span<const Verb> verbs();
 
-/// Prints the error as "lissom: error: …" to stderr and gives its exit code: the one place where errors become text.
+/// Prints the error as "lissom: error: …" to stderr and gives its exit code: the one place where errors become
+/// text.
 int fail(const Error& error);
 
 }  // namespace lissom::cli

@@ -35,7 +35,8 @@ static lissom::Result<void> next_token(const std::string& path, const std::strin
   for (float x : logits) sum += std::exp(double(x - top));
   for (size_t i = 0; i < shown; ++i) {
     const int32_t id = order[i];
-    std::printf("%6.3f  %s\n", std::exp(double(logits[size_t(id)] - top)) / sum, tokenizer->token_bytes(id).c_str());
+    std::printf("%6.3f  %s\n", std::exp(double(logits[size_t(id)] - top)) / sum,
+                tokenizer->token_bytes(id).c_str());
   }
   return {};
 }

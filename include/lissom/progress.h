@@ -1,6 +1,6 @@
 #pragma once
-// The library's only way to speak while it works. The caller decides what becomes of it: a line with an ETA, JSON, or
-// nothing.
+// The library's only way to speak while it works. The caller decides what becomes of it: a line with an ETA,
+// JSON, or nothing.
 
 #include <cstdint>
 #include <functional>

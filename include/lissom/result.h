@@ -40,13 +40,13 @@ using Result = tl::expected<T, Error>;
 #define LISSOM_CONCAT_(a, b) a##b
 #define LISSOM_CONCAT(a, b) LISSOM_CONCAT_(a, b)
 /// LISSOM_TRY(auto x, f());  declares x from the value of f(), or returns f()'s error.
-#define LISSOM_TRY(declaration, expression)                                         \
-  auto LISSOM_CONCAT(lissom_result_, __LINE__) = (expression);                      \
-  if (!LISSOM_CONCAT(lissom_result_, __LINE__))                                     \
+#define LISSOM_TRY(declaration, expression)                                            \
+  auto LISSOM_CONCAT(lissom_result_, __LINE__) = (expression);                         \
+  if (!LISSOM_CONCAT(lissom_result_, __LINE__))                                        \
     return tl::unexpected(std::move(LISSOM_CONCAT(lissom_result_, __LINE__)).error()); \
   declaration = *std::move(LISSOM_CONCAT(lissom_result_, __LINE__))
 /// LISSOM_CHECK(f());  returns f()'s error, for a Result<void>.
-#define LISSOM_CHECK(expression)                                                              \
+#define LISSOM_CHECK(expression) \
   if (auto lissom_check = (expression); !lissom_check) return tl::unexpected(std::move(lissom_check).error())
 
 }  // namespace lissom

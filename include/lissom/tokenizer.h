@@ -1,6 +1,6 @@
 #pragma once
-// Text to token ids and back, as the Hugging Face `tokenizers` package does it, from a tokenizer.json or from GGUF
-// metadata.
+// Text to token ids and back, as the Hugging Face `tokenizers` package does it, from a tokenizer.json or from
+// GGUF metadata.
 
 #include <cstdint>
 #include <filesystem>
@@ -26,13 +26,14 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
   /// Parses tokenizer.json text; `origin` names it in errors.
-  [[nodiscard]] static Result<std::unique_ptr<Tokenizer>> from_json(std::string_view json, const std::string& origin);
+  [[nodiscard]] static Result<std::unique_ptr<Tokenizer>> from_json(std::string_view json,
+                                                                    const std::string& origin);
   [[nodiscard]] static Result<std::unique_ptr<Tokenizer>> from_gguf(const GgufMetadata& metadata,
                                                                     const std::string& origin);
 
-  /// Invalid UTF-8 is first replaced: each maximal ill-formed subsequence becomes one U+FFFD (Unicode 15, §3.9, as
-  /// Python's errors="replace" does). `add_special`: run the post-processor (BOS, [CLS] … [SEP]).
-  /// `pair`: a second sequence, for encoders.
+  /// Invalid UTF-8 is first replaced: each maximal ill-formed subsequence becomes one U+FFFD (Unicode 15, §3.9,
+  /// as Python's errors="replace" does). `add_special`: run the post-processor (BOS, [CLS] … [SEP]). `pair`: a
+  /// second sequence, for encoders.
   [[nodiscard]] virtual Encoding encode(std::string_view text, bool add_special,
                                         std::optional<std::string_view> pair = {}) const = 0;
   /// Ids outside the vocabulary are skipped.
@@ -46,13 +47,14 @@ class Tokenizer {
   [[nodiscard]] virtual bool is_special(int32_t id) const = 0;
 };
 
-/// tokenizer.ggml.* for a Hugging Face folder (tokenizer.json, tokenizer_config.json, special tokens, chat template);
-/// `vocab` is the embedding's row count: holes become [PADi].
+/// tokenizer.ggml.* for a Hugging Face folder (tokenizer.json, tokenizer_config.json, special tokens, chat
+/// template); `vocab` is the embedding's row count: holes become [PADi].
 [[nodiscard]] Result<GgufMetadata> gguf_vocabulary(const std::filesystem::path& folder, int64_t vocab);
 /// The way back: tokenizer.json and tokenizer_config.json texts for GGUF metadata.
 struct TokenizerFiles {
   std::string tokenizer_json, tokenizer_config_json;
 };
-[[nodiscard]] Result<TokenizerFiles> hf_tokenizer_files(const GgufMetadata& metadata, const std::string& origin);
+[[nodiscard]] Result<TokenizerFiles> hf_tokenizer_files(const GgufMetadata& metadata,
+                                                        const std::string& origin);
 
 }  // namespace lissom

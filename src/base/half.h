@@ -1,23 +1,26 @@
 #pragma once
-// Conversions between F32 and the 16-bit float formats, exact in one direction and rounding to nearest even in the
-// other. For single values; arrays go through the codecs, which vectorise.
+// Conversions between F32 and the 16-bit float formats, exact in one direction and rounding to nearest even in
+// the other. For single values; arrays go through the codecs, which vectorise.
 
 #include <bit>
 #include <cstdint>
 
 namespace lissom {
 
-[[nodiscard]] inline float bf16_to_float(uint16_t h) { return std::bit_cast<float>(static_cast<uint32_t>(h) << 16); }
+[[nodiscard]] inline float bf16_to_float(uint16_t h) {
+  return std::bit_cast<float>(static_cast<uint32_t>(h) << 16);
+}
 
 [[nodiscard]] inline uint16_t float_to_bf16(float f) {
   const auto u = std::bit_cast<uint32_t>(f);
-  if ((u & 0x7fffffffU) > 0x7f800000U) return static_cast<uint16_t>((u >> 16) | 64U);  // NaN stays NaN, made quiet
+  if ((u & 0x7fffffffU) > 0x7f800000U)
+    return static_cast<uint16_t>((u >> 16) | 64U);  // NaN stays NaN, made quiet
   return static_cast<uint16_t>((u + (0x7fffU + ((u >> 16) & 1U))) >> 16);
 }
 
 [[nodiscard]] inline float half_to_float(uint16_t h) {
-  // Shift the half's exponent and mantissa into place and let one multiplication rebias them: denormals come out
-  // right because the product is exact.
+  // Shift the half's exponent and mantissa into place and let one multiplication rebias them: denormals come
+  // out right because the product is exact.
   const uint32_t sign = static_cast<uint32_t>(h & 0x8000U) << 16;
   const uint32_t magnitude = static_cast<uint32_t>(h & 0x7fffU) << 13;
   if ((h & 0x7c00U) == 0x7c00U) return std::bit_cast<float>(sign | magnitude | 0x7f800000U);

@@ -41,7 +41,8 @@ struct CompressOutcome {
 };
 
 /// With a folder as `out`, each finished result leaves a record NAME.gguf.json beside its file, and the
-/// statistics stay in statistics.imatrix: a later run with the same inputs takes them over instead of working again.
+/// statistics stay in statistics.imatrix: a later run with the same inputs takes them over instead of working
+/// again.
 [[nodiscard]] Result<CompressOutcome> run_compress(const CompressJob& job, const Progress& progress);
 
 }  // namespace lissom

@@ -36,7 +36,8 @@ std::optional<Record> read_record(const std::filesystem::path& out, const std::s
   if (text(*json, "key") != key || !json->contains("result") || !(*json)["result"].is_object()) return {};
   Record record{key, (*json)["result"], json->value("evaluation", Json::object())};
   const Json bytes = record.result.value("file_bytes", Json());
-  if (!record.evaluation.is_object() || text(record.result, "scheme").empty() || !bytes.is_number_unsigned()) return {};
+  if (!record.evaluation.is_object() || text(record.result, "scheme").empty() || !bytes.is_number_unsigned())
+    return {};
   const auto digest = file_sha256(out);
   if (!digest || *digest != text(record.result, "sha256")) return {};
   return record;

@@ -5,8 +5,8 @@
 // A file that is to run on several instruction sets is included by one small .cpp for each: that .cpp includes
 // one of the three lanes headers, which define LANES (the namespace), LANES_FN (before functions), LANES_INLINE
 // (before small ones) and LANES_LAMBDA. No function that is not inlined takes or returns lanes by
-// value: GCC 12 clears their upper parts on the way (vzeroupper) where a struct holds them. The sixteen lanes never mix and no sum is reassociated or fused, so
-// every target computes the same bits.
+// value: GCC 12 clears their upper parts on the way (vzeroupper) where a struct holds them. The sixteen lanes
+// never mix and no sum is reassociated or fused, so every target computes the same bits.
 
 #include <cmath>
 #include <cstdint>

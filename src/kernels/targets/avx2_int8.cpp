@@ -1,4 +1,5 @@
-// clang-format off: the order matters
+// The target's vectors, then the code that is written with them, then the end of its attributes.
+// clang-format off
 #include "kernels/simd/avx2.h"
 #include "kernels/generic/int8.inl"
 #include "kernels/simd/end.h"

@@ -1,4 +1,5 @@
-// BF16 weights against activations rounded to BF16, for CPUs with vdpbf16ps: twice the products of an FMA. Only
+// The target's vectors, then the code that is written with them, then the end of its attributes.
+// clang-format off
 // the AVX-512 target has it; fill_bf16() leaves the table alone where the CPU does not.
 #include <immintrin.h>
 

@@ -40,8 +40,10 @@ struct Scheme {
   std::string default_codec;
   std::vector<Rule> tensors;
   std::map<std::string, std::string>
-      fallback;             ///< codec → codec where columns do not divide; at the end of it F16
-  int64_t file_type = -1;   ///< general.file_type, where llama.cpp knows one
+      fallback;            ///< codec → codec where columns do not divide; at the end of it F16
+  int64_t file_type = -1;  ///< general.file_type, where llama.cpp knows one
+  /// A tensor that the source already holds in no more bits than it would get is copied: nothing more is lost.
+  bool keep_smaller = false;
   bool selectable = false;  ///< may be picked to meet a size
 };
 /// `origin` names the text in errors: "origin:line: field: what is wrong".

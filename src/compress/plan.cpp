@@ -89,7 +89,15 @@ Result<void> choose(const Scheme& scheme, const std::vector<CompiledRule>& rules
                    (rule.rule->layers.empty() ? "" : ", layers " + rule.rule->layers);
     break;
   }
-  return fall_back(scheme, info.shape.cols(), entry);
+  LISSOM_CHECK(fall_back(scheme, info.shape.cols(), entry));
+  const double bits = find_codec(entry.codec)->bits_per_weight(info.shape);
+  if (!scheme.keep_smaller || entry.codec == info.type ||
+      find_codec(info.type)->bits_per_weight(info.shape) > bits)
+    return {};
+  entry.reason = "copied: the source holds it in no more bits than " + entry.codec + " has";
+  entry.codec = info.type;
+  entry.fallback = false;
+  return {};
 }
 
 }  // namespace

@@ -199,7 +199,7 @@ Result<void> inherit(const Field& field, Scheme& scheme) {
 
 Result<Scheme> parse_fields(const Field& root) {
   LISSOM_TRY(const Members items, members(root, {"name", "description", "base", "default", "tensors",
-                                                 "fallback", "file_type", "selectable"}));
+                                                 "fallback", "file_type", "keep_smaller", "selectable"}));
   Scheme scheme;
   for (const auto& [key, value] : items)
     if (key == "base") LISSOM_CHECK(inherit(value, scheme));
@@ -213,6 +213,8 @@ Result<Scheme> parse_fields(const Field& root) {
       LISSOM_TRY(scheme.default_codec, codec_of(value));
     } else if (key == "file_type") {
       LISSOM_TRY(scheme.file_type, integer_of(value, 0, 1023));
+    } else if (key == "keep_smaller") {
+      LISSOM_TRY(scheme.keep_smaller, boolean_of(value));
     } else if (key == "selectable") {
       LISSOM_TRY(scheme.selectable, boolean_of(value));
     } else if (key == "fallback") {

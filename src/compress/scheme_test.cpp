@@ -190,6 +190,16 @@ TEST(Plan, ConditionsAreAskedOfTheModel) {
   EXPECT_EQ(codecs_of(untied, *builtin_scheme("Q4_K_M"), true).at("output.weight"), "Q6_K");
 }
 
+TEST(Plan, WhatIsSmallAlreadyIsCopied) {
+  const std::string yaml = "default: Q5_0\nkeep_smaller: true\ntensors: [{match: ffn_down, codec: IQ4_NL}]\n";
+  const Scheme scheme = *parse_scheme(yaml, "my.yaml");
+  const auto codecs = codecs_of(testing::tiny_llama({.type = "Q4_1"}), scheme, true);
+  EXPECT_EQ(codecs.at("blk.0.attn_q.weight"), "Q4_1");
+  EXPECT_EQ(codecs.at("blk.0.ffn_down.weight"), "IQ4_NL");
+  EXPECT_EQ(codecs.at("blk.0.attn_norm.weight"), "F32");
+  EXPECT_EQ(codecs_of(testing::tiny_llama({}), scheme, true).at("blk.0.attn_q.weight"), "Q5_0");
+}
+
 TEST(Plan, ASchemeIsPickedToFit) {
   const Checkpoint checkpoint = testing::tiny_llama({.layers = 4, .width = 256, .ff = 512});
   double last = 0;

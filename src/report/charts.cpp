@@ -85,8 +85,8 @@ std::string marks_of(const std::vector<Point>& points, const Axes& axes) {
     const bool right = x > kWidth - 240;
     svg += fmt::format(
         R"(<line class="bar" x1="{0:.1f}" x2="{0:.1f}" y1="{1:.1f}" y2="{2:.1f}"/><circle class="dot" cx="{0:.1f}" cy="{3:.1f}" r="6"><title>{4}: {5:.1f} MB, KL {6:.3g} ± {7:.2g}</title></circle><text x="{8:.1f}" y="{9:.1f}" text-anchor="{10}">{4} · {5:.1f} MB · {6:.3g}</text>)",
-        x, high, low, y, p.name, p.bytes / 1e6, p.kld, 2 * p.error, right ? x - 12 : x + 12, y - 9,
-        right ? "end" : "start");
+        x, high, low, y, p.name, p.bytes / 1e6, p.kld, 2 * p.error, right ? x - 4 : x + 12,
+        right ? y + 24 : y - 9, right ? "end" : "start");
   }
   return svg;
 }

@@ -29,6 +29,7 @@ th, td { padding:6px 10px; text-align:left; border-bottom:1px solid var(--line);
 tr:last-child td { border-bottom:0; } td.why { white-space:normal; min-width:220px; color:var(--soft); }
 th { position:sticky; top:0; background:var(--card); font-weight:600; }
 th.n, td.n { text-align:right; font-variant-numeric:tabular-nums; }
+.tight th, .tight td { padding:6px 7px; font-size:13px; }
 th[data-k] { cursor:pointer; user-select:none; } th[data-k]:hover { color:var(--accent); }
 th[aria-sort=ascending]::after { content:" \25B2"; font-size:.75em; }
 th[aria-sort=descending]::after { content:" \25BC"; font-size:.75em; }

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <map>
+#include <vector>
 
 #include "report/html.h"
 #include "report/page.h"
@@ -22,9 +23,20 @@ std::string percent(std::optional<double> share) {
   return share ? fmt::format("{:.2f}%", *share * 100) : "–";
 }
 
-std::string times_smaller(const Json& report, const Json& result) {
+/// The share of the source's size that is left.
+std::string share_left(const Json& report, const Json& result) {
   const auto before = number(member(report, "source"), "tensor_bytes"), after = number(result, "tensor_bytes");
-  return before && after && *after > 0 ? fmt::format("{:.2f}×", *before / *after) : "–";
+  return before && after && *before > 0 ? fmt::format("{:.0f}%", 100 * *after / *before) : "–";
+}
+
+bool any_limits(const Json& report) {
+  for (const Json& result : results_of(report))
+    if (const Json& limits = member(result, "limits"); limits.is_array() && !limits.empty()) return true;
+  return false;
+}
+
+std::string with_error(std::optional<double> value, std::optional<double> error) {
+  return value ? fmt::format("{} ± {}", small(value), error ? fmt::format("{:.2g}", *error) : "–") : "–";
 }
 
 std::string header(const Json& report) {
@@ -51,20 +63,19 @@ std::string tiles(const Json& report) {
   std::string out = "<div class=\"tiles\">";
   for (const Json& r : results) {
     const Json& e = member(r, "eval");
-    const std::string kld =
-        fmt::format("{} ± {}", small(number(e, "kld_mean")), small(number(e, "kld_mean_error")));
+    const std::string kld = with_error(number(e, "kld_mean"), number(e, "kld_mean_error"));
     if (results.size() > 1) {
-      out += tile(
-          text(r, "scheme"), megabytes(number(r, "file_bytes")),
-          fmt::format("{} smaller · {} bits per weight<br>KL {} · same top token {}", times_smaller(report, r),
-                      figure(number(r, "bits_per_weight"), 2), kld, percent(number(e, "same_top"))));
+      out += tile(text(r, "scheme"), megabytes(number(r, "file_bytes")),
+                  fmt::format("{} of the source · {} bits per weight<br>KL {} · same top token {}",
+                              share_left(report, r), figure(number(r, "bits_per_weight"), 2), kld,
+                              percent(number(e, "same_top"))));
       continue;
     }
     out += tile("Size", megabytes(number(r, "file_bytes")),
-                fmt::format("{} smaller · {} bits per weight", times_smaller(report, r),
+                fmt::format("{} of the source · {} bits per weight", share_left(report, r),
                             figure(number(r, "bits_per_weight"), 2)));
     out += tile("KL divergence, mean", small(number(e, "kld_mean")),
-                fmt::format("± {} · 99% of tokens below {}", small(number(e, "kld_mean_error")),
+                fmt::format("± {:.2g} · 99% of tokens below {}", number(e, "kld_mean_error").value_or(0),
                             small(number(e, "kld_p99"))));
     out += tile("Same most likely token", percent(number(e, "same_top")),
                 fmt::format("± {} of {} tokens", percent(number(e, "same_top_error")), text(e, "tokens")));
@@ -86,38 +97,52 @@ std::string verdict(const Json& result) {
   return out;
 }
 
+std::string cells(const char* tag, const std::vector<std::string>& texts) {
+  std::string out = "<tr>";
+  for (size_t i = 0; i < texts.size(); ++i)  // the first is a name, the others are figures
+    out += fmt::format("<{}{}>{}</{}>", tag, i == 0 ? "" : " class=\"n\"", texts[i], tag);
+  return out + "</tr>";
+}
+
 std::string comparison(const Json& report) {
-  std::string out =
-      "<h2>What was kept</h2><div class=\"scroll\"><table><thead><tr><th>scheme</th><th class=\"n\">file</th>"
-      "<th class=\"n\">smaller</th><th class=\"n\">bits</th><th class=\"n\">perplexity</th><th "
-      "class=\"n\">change</th>"
-      "<th class=\"n\">KL mean</th><th class=\"n\">KL median</th><th class=\"n\">KL 99%</th><th class=\"n\">KL "
-      "max</th>"
-      "<th class=\"n\">same top</th><th class=\"n\">tokens/s</th><th class=\"n\">repetition</th><th>limits</th>"
-      "</tr></thead><tbody>";
+  const bool limits = any_limits(report);
+  std::vector<std::string> titles = {"scheme",   "file",     "of source", "bits",   "perplexity",
+                                     "change",   "KL mean",  "KL median", "KL 99%", "KL max",
+                                     "same top", "tokens/s", "repeats"};
+  if (limits) titles.emplace_back("limits");
+  std::string out = "<h2>What was kept</h2><div class=\"scroll\"><table class=\"tight\"><thead>" +
+                    cells("th", titles) + "</thead><tbody>";
   for (const Json& r : results_of(report)) {
     const Json& e = member(r, "eval");
     const auto ppl = number(e, "ppl"), base = number(e, "ppl_base");
     const std::string change =
         ppl && base && *base > 0 ? fmt::format("{:+.2f}%", (*ppl / *base - 1) * 100) : std::string("–");
-    out += fmt::format(
-        "<tr><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td "
-        "class=\"n\">{}</td>"
-        "<td class=\"n\">{}</td><td class=\"n\">{} ± {}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>"
-        "<td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td "
-        "class=\"n\">{}</td><td>{}</td></tr>",
-        text(r, "scheme"), megabytes(number(r, "file_bytes")), times_smaller(report, r),
-        figure(number(r, "bits_per_weight"), 2), figure(ppl, 3), change, small(number(e, "kld_mean")),
-        small(number(e, "kld_mean_error")), small(number(e, "kld_median")), small(number(e, "kld_p99")),
-        small(number(e, "kld_max")), percent(number(e, "same_top")), figure(number(e, "tokens_per_second"), 0),
-        percent(number(member(r, "health"), "repetition")), verdict(r));
+    std::vector<std::string> row = {text(r, "scheme"),
+                                    megabytes(number(r, "file_bytes")),
+                                    share_left(report, r),
+                                    figure(number(r, "bits_per_weight"), 2),
+                                    figure(ppl, 3),
+                                    change,
+                                    with_error(number(e, "kld_mean"), number(e, "kld_mean_error")),
+                                    small(number(e, "kld_median")),
+                                    small(number(e, "kld_p99")),
+                                    small(number(e, "kld_max")),
+                                    percent(number(e, "same_top")),
+                                    figure(number(e, "tokens_per_second"), 0),
+                                    percent(number(member(r, "health"), "repetition"))};
+    if (limits) row.push_back(verdict(r));
+    out += cells("td", row);
   }
   out += "</tbody></table></div>\n";
   const Json& machine = member(report, "machine");
   return out +
          fmt::format(
-             "<p class=\"soft\">Speed is that of the evaluation, reading text, with {} threads on {}.</p>",
-             text(machine, "threads"), text(machine, "cpu"));
+             "<p class=\"soft\">Tokens/s: reading the evaluation text, {} threads, {}. Repeats: 4-grams that "
+             "generated text had before; the source has {}.</p>",
+             text(machine, "threads"), text(machine, "cpu"),
+             results_of(report).empty()
+                 ? "–"
+                 : percent(number(member(results_of(report).front(), "health"), "repetition_base")));
 }
 
 std::string notes(const Json& list) {
@@ -167,9 +192,23 @@ std::string left_out(const Json& report) {
       "<dt>disjoint from calibration</dt><dd>{}</dd></dl>\n",
       text(c, "description"), text(c, "tokens"), text(c, "chunks"), text(c, "chunk_size"),
       text(c, "skipped_chunks"), text(c, "uncovered"), text(e, "description"), text(e, "disjoint"));
+  // What every result warns of is said once.
+  std::map<std::string, size_t> said;
+  for (const Json& r : results_of(report))
+    if (const Json& list = member(r, "warnings"); list.is_array())
+      for (const Json& warning : list)
+        if (warning.is_string()) ++said[warning.get<std::string>()];
+  const size_t all = results_of(report).size();
+  for (const auto& [warning, count] : said)
+    if (count >= all) out += "<p class=\"note\">" + escaped(warning) + "</p>";
   for (const Json& r : results_of(report)) {
-    if (results_of(report).size() > 1) out += "<h3>" + text(r, "scheme") + "</h3>";
-    out += fallbacks(r) + notes(member(r, "warnings"));
+    if (all > 1) out += "<h3>" + text(r, "scheme") + "</h3>";
+    out += fallbacks(r);
+    Json own = Json::array();
+    if (const Json& list = member(r, "warnings"); list.is_array())
+      for (const Json& warning : list)
+        if (warning.is_string() && said[warning.get<std::string>()] < all) own.push_back(warning);
+    out += notes(own);
   }
   return out;
 }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/file.h"
 #include "base/threads.h"
@@ -27,8 +28,8 @@ constexpr size_t kHealthPrompts = 4, kPromptTokens = 32;
 constexpr int64_t kHealthTokens = 64;
 /// Kept in the output folder. Not .gguf, though it is one: what ends so there is a model.
 constexpr const char* kStatistics = "statistics.imatrix";
-/// Runs of 13 tokens that two unrelated texts share are rare; boilerplate accounts for some.
-constexpr double kMostShared = 0.1;
+/// Long runs that two unrelated texts share are rare; boilerplate accounts for some.
+constexpr double kMostShared = 0.1, kRunBytes = 60;
 
 struct Target {
   Scheme scheme;
@@ -139,14 +140,17 @@ void make_keys(Run& run) {
 Result<void> check_disjoint(Run& run, const std::string& calibration, const Tokenizer& tokenizer) {
   const auto calibration_ids = tokenizer.encode(calibration, false).ids;
   const auto evaluation_ids = tokenizer.encode(run.evaluation, false).ids;
-  const double shared = shared_runs(evaluation_ids, calibration_ids);
+  // 13 tokens are customary, for vocabularies of words. Where tokens are short, the same number of characters.
+  const double bytes = static_cast<double>(run.evaluation.size()) /
+                       static_cast<double>(std::max<size_t>(evaluation_ids.size(), 1));
+  const auto length = std::max<int64_t>(13, std::llround(kRunBytes / std::max(bytes, 1.0)));
+  const double shared = shared_runs(evaluation_ids, calibration_ids, length);
+  const std::string found =
+      fmt::format("{:.2f}% of its runs of {} tokens occur in the calibration text", 100 * shared, length);
   if (shared > kMostShared)
-    return bad_input(
-        fmt::format("the evaluation text is not disjoint from the calibration text: {:.0f}% of its runs "
-                    "of 13 tokens occur there; give another --eval-text",
-                    100 * shared));
-  run.disjoint =
-      fmt::format("yes: {:.2f}% of its runs of 13 tokens occur in the calibration text", 100 * shared);
+    return bad_input("the evaluation text is not disjoint from the calibration text: " + found +
+                     "; give another --eval-text");
+  run.disjoint = "yes: " + found;
   return {};
 }
 

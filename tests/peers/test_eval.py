@@ -73,8 +73,9 @@ def test_figures_are_those_of_llama_perplexity(kind, lissom, llama_tool, models,
 def test_exact_arithmetic_is_near_the_fast_one(lissom, models, text):
     ours = run_json(lissom, "eval", models["Q8_0"], "--against", models["Q8_0"], "--exact-base", "--text", text, "--ctx",
                     CTX, "--chunks", 2, "--json", "--quiet")
-    assert 0 < ours["kld_mean"] < 2e-3
-    assert ours["ppl"] == pytest.approx(ours["ppl_base"], rel=0.005)
+    # Activations rounded to 8 bits: about what llama.cpp pays too (bench/engine_error.py).
+    assert 0 < ours["kld_mean"] < 6e-3
+    assert ours["ppl"] == pytest.approx(ours["ppl_base"], rel=0.02)
 
 
 def test_limits_and_wrong_use(lissom, smollm2_gguf, minilm, text, tmp_path):

@@ -30,6 +30,8 @@ struct Scheme {
   struct Rule {
     std::string match;  ///< regular expression (Oniguruma, Ruby syntax, searched, not anchored)
     std::string codec;
+    std::string
+        otherwise;  ///< codec where the columns do not divide, instead of the scheme's fallback; may be empty
     /// "" = all; else a comma-separated list, of which one must hold: "more_bits" (llama.cpp's choice of the
     /// layers that deserve more: the first and last eighth and every third between), "7", "0-3", "28-", "<4",
     /// "<n/8".

@@ -51,7 +51,7 @@ const char* kept_reason(const TensorInfo& info) {
   return nullptr;
 }
 
-Result<void> fall_back(const Scheme& scheme, int64_t cols, PlanEntry& entry) {
+Result<void> fall_back(const Scheme& scheme, const std::string& otherwise, int64_t cols, PlanEntry& entry) {
   const std::string wanted = entry.codec;
   const Codec* codec = find_codec(wanted);
   int64_t multiple = 0;
@@ -59,6 +59,7 @@ Result<void> fall_back(const Scheme& scheme, int64_t cols, PlanEntry& entry) {
     if (step == 0) multiple = codec->column_multiple();
     const auto next = scheme.fallback.find(entry.codec);
     entry.codec = next == scheme.fallback.end() || step > 2 ? "F16" : next->second;
+    if (step == 0 && !otherwise.empty()) entry.codec = otherwise;
     entry.fallback = true;
     codec = find_codec(entry.codec);
   }
@@ -80,16 +81,18 @@ Result<void> choose(const Scheme& scheme, const std::vector<CompiledRule>& rules
   entry.codec = scheme.default_codec;
   entry.reason = "default of " + scheme.name;
   const int64_t layer = layer_of(info.name);
+  std::string otherwise;
   for (const CompiledRule& rule : rules) {
     if (!rule.layers.selects(layer, layers)) continue;
     LISSOM_TRY(const bool found, rule.pattern.found_in(info.name));
     if (!found) continue;
     entry.codec = rule.rule->codec;
+    otherwise = rule.rule->otherwise;
     entry.reason = "rule " + std::to_string(rule.number) + " of " + scheme.name + ": " + rule.rule->match +
                    (rule.rule->layers.empty() ? "" : ", layers " + rule.rule->layers);
     break;
   }
-  LISSOM_CHECK(fall_back(scheme, info.shape.cols(), entry));
+  LISSOM_CHECK(fall_back(scheme, otherwise, info.shape.cols(), entry));
   const double bits = find_codec(entry.codec)->bits_per_weight(info.shape);
   if (!scheme.keep_smaller || entry.codec == info.type ||
       find_codec(info.type)->bits_per_weight(info.shape) > bits)

@@ -152,7 +152,7 @@ Result<Scheme::When> parse_when(const Field& field) {
 }
 
 Result<Scheme::Rule> parse_rule(const Field& field) {
-  LISSOM_TRY(const Members items, members(field, {"match", "codec", "layers", "when"}));
+  LISSOM_TRY(const Members items, members(field, {"match", "codec", "otherwise", "layers", "when"}));
   Scheme::Rule rule;
   for (const auto& [key, value] : items) {
     if (key == "match") {
@@ -161,6 +161,8 @@ Result<Scheme::Rule> parse_rule(const Field& field) {
       if (!compiled) return value.error(compiled.error().message);
     } else if (key == "codec") {
       LISSOM_TRY(rule.codec, codec_of(value));
+    } else if (key == "otherwise") {
+      LISSOM_TRY(rule.otherwise, codec_of(value));
     } else if (key == "layers") {
       LISSOM_TRY(rule.layers, text_of(value));
       const auto selector = LayerSelector::parse(rule.layers);
@@ -192,6 +194,7 @@ Result<void> inherit(const Field& field, Scheme& scheme) {
   const auto base = builtin_scheme(name);
   if (!base) return field.error(base.error().message);
   scheme = *base;
+  scheme.name.clear();
   scheme.selectable = false;
   scheme.file_type = -1;
   return {};

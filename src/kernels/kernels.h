@@ -110,6 +110,7 @@ struct AttentionArgs {
   bool causal;
   int64_t window;  ///< 0: all
   CacheType cache;
+  float softcap = 0;  ///< c > 0: scores s become c·tanh(s/c) before the softmax
 };
 /// A query that sees no key gets zeros.
 void attention(Target target, ThreadPool& pool, const AttentionArgs& args, std::vector<std::byte>& scratch);

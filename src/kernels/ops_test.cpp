@@ -145,6 +145,7 @@ TEST(Ops, Rope) {
 struct AttentionCase {
   int64_t queries, cached, heads, kv_heads, head_dim, window;
   bool causal;
+  float softcap = 0.0F;
 };
 
 void check_attention(const AttentionCase& c, CacheType type, double tolerance) {
@@ -170,7 +171,9 @@ void check_attention(const AttentionCase& c, CacheType type, double tolerance) {
         }
         const int64_t position = positions[static_cast<size_t>(i)];
         const bool seen = (!c.causal || j <= position) && (c.window == 0 || j > position - c.window);
-        p.push_back(seen ? std::exp(dot * static_cast<double>(scale)) : 0.0);
+        double score = dot * static_cast<double>(scale);
+        if (c.softcap > 0) score = double{c.softcap} * std::tanh(score / double{c.softcap});
+        p.push_back(seen ? std::exp(score) : 0.0);
         total += p.back();
       }
       for (int64_t d = 0; d < c.head_dim; ++d) {
@@ -199,7 +202,7 @@ void check_attention(const AttentionCase& c, CacheType type, double tolerance) {
       attention(t, pool,
                 {q.data(), out.data(), c.heads * c.head_dim, c.heads * c.head_dim, c.queries, positions.data(),
                  keys.data(), values.data(), c.cached, c.heads, c.kv_heads, c.head_dim, scale, c.causal,
-                 c.window, type},
+                 c.window, type, c.softcap},
                 scratch);
       expect_near(out, want, tolerance, tolerance);
       if (threads == 1) one_thread = out;
@@ -210,10 +213,10 @@ void check_attention(const AttentionCase& c, CacheType type, double tolerance) {
 
 TEST(Attention, AgainstDouble) {
   const AttentionCase cases[] = {
-      {1, 1, 1, 1, 8, 0, true},      {1, 300, 9, 3, 64, 0, true},  {40, 40, 9, 3, 64, 0, true},
-      {7, 90, 4, 1, 80, 0, true},    {33, 33, 2, 2, 24, 0, false}, {50, 130, 4, 2, 32, 20, true},
-      {70, 70, 6, 2, 128, 0, false}, {3, 5, 3, 1, 15, 2, true},    {1, 700, 4, 2, 64, 0, true},
-      {20, 600, 2, 1, 64, 0, true},
+      {1, 1, 1, 1, 8, 0, true},      {1, 300, 9, 3, 64, 0, true},         {40, 40, 9, 3, 64, 0, true},
+      {7, 90, 4, 1, 80, 0, true},    {33, 33, 2, 2, 24, 0, false},        {50, 130, 4, 2, 32, 20, true},
+      {70, 70, 6, 2, 128, 0, false}, {3, 5, 3, 1, 15, 2, true},           {1, 700, 4, 2, 64, 0, true},
+      {20, 600, 2, 1, 64, 0, true},  {50, 130, 4, 2, 32, 20, true, 1.5F}, {1, 700, 4, 2, 64, 0, true, 50.0F},
   };
   for (const AttentionCase& c : cases) {
     SCOPED_TRACE(testing::Message() << c.queries << " queries, " << c.cached << " keys, head_dim "

@@ -61,6 +61,16 @@ inline void score_tile(const AttentionTile& t, int64_t head_dim, const float* q,
   }
 }
 
+/// Scores, in units of log 2, to cap·tanh(score/cap), with cap in the same units.
+inline void cap_scores(float* p, int64_t rows, int64_t count, float cap) {
+  for (int64_t r = 0; r < rows; ++r, p += kKeyBlock) {
+    for (int64_t j = 0; j < count; j += 16) {
+      const F e = exp(mul(load(p + j), set(2.0F / cap)));  // tanh(u) = 1 - 2/(1 + e^2u)
+      store(p + j, fma(div(set(-2.0F), add(set(1.0F), e)), set(cap), set(cap)));
+    }
+  }
+}
+
 /// 2^x for x ≤ 0, relative error below 2e-7; 2^-126 below -126, which is nothing beside a row's largest
 /// weight, 1.
 inline F exp2(F x) {
@@ -235,6 +245,7 @@ inline void attention_block(const AttentionArgs& a, const AttentionTask& task, c
     }
     if (seen == 0) continue;
     score_rows(t, a.head_dim, t.q + first * a.head_dim, n, seen);
+    if (a.softcap > 0.0F) cap_scores(t.p, n, seen, a.softcap * 1.44269504F);
     float keep[kRowTile];
     for (int64_t r = 0; r < n; ++r) {
       softmax_row(t.p + r * kKeyBlock, seen, low[r], high[r], t.top[first + r], t.total[first + r], keep[r]);

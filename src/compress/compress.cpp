@@ -11,6 +11,7 @@
 
 #include "base/file.h"
 #include "base/threads.h"
+#include "compress/checksum.h"
 #include "compress/digest.h"
 #include "compress/encode.h"
 #include "compress/header.h"
@@ -111,9 +112,9 @@ size_t verified(const Journal& journal, const Plan& plan, uint64_t header_bytes,
     if (good >= plan.entries.size() || entry.tensor != plan.entries[good].tensor) break;
     if (entry.bytes != plan.entries[good].bytes || offset > bytes.size() || entry.bytes > bytes.size() - offset)
       break;
-    Sha256 hash;
-    hash.update(bytes.subspan(offset, entry.bytes));
-    if (hash.finish_hex() != entry.sha256) break;
+    Checksum checksum;
+    checksum.update(bytes.subspan(offset, entry.bytes));
+    if (checksum.value() != entry.checksum) break;
     (*partial)->drop(offset, entry.bytes);
     offset += gguf_padded(entry.bytes);
     ++good;
@@ -131,16 +132,16 @@ class Sink {
     std::vector<JournalEntry> finished;
     for (const SlabPart& part : slab.parts) {
       if (part.first_row == 0) {
-        hash_ = std::make_unique<Sha256>();
+        checksum_ = {};
         sums_ = {};
       }
       const auto bytes = std::span(slab.bytes).subspan(part.offset, part.bytes);
       LISSOM_CHECK(writer_.append(bytes));
-      hash_->update(bytes);
+      checksum_.update(bytes);
       sums_.add(part.sums);
       if (!part.last) continue;
       const PlanEntry& entry = plan_.entries[part.entry];
-      finished.push_back({entry.tensor, entry.bytes, hash_->finish_hex(), sums_.relative(),
+      finished.push_back({entry.tensor, entry.bytes, checksum_.value(), sums_.relative(),
                           sums_.weighted_relative(), means_.contains(entry.tensor)});
     }
     if (finished.empty()) return {};
@@ -153,7 +154,7 @@ class Sink {
   Journal& journal_;
   const Plan& plan_;
   const Means& means_;
-  std::unique_ptr<Sha256> hash_;
+  Checksum checksum_;
   ErrorSums sums_;
 };
 

@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "base/file.h"
+#include "compress/checksum.h"
 #include "compress/digest.h"
 #include "compress/header.h"
 #include "compress/journal.h"
@@ -107,6 +108,28 @@ TEST_F(Compress, ReportsTheErrorOfEachTensor) {
     EXPECT_EQ(report.relative_error == 0, report.codec == "F32") << report.tensor;
     EXPECT_FALSE(report.has_importance);
   }
+}
+
+TEST_F(Compress, TheErrorOfALargeTensorIsThatOfItsSample) {
+  std::shared_ptr<testing::MemorySource> source;
+  const Checkpoint checkpoint = testing::tiny_llama({}, &source);
+  const Shape shape{1001, 256};
+  const auto weights = testing::gaussian(shape.elements(), 3);
+  source->add("blk.0.extra.weight", shape, weights);
+  const auto result = compress_to_gguf(checkpoint, out_, options("Q4_0"), {});
+  ASSERT_TRUE(result);
+  const BlockCodec* codec = find_block_codec("Q4_0");
+  const auto file = GgufFile::open(out_);
+  const auto bytes = (*file)->read(result->tensors.size() - 1);
+  std::vector<float> decoded(weights.size());
+  codec->decode_blocks(bytes->data.data(), shape.elements() / codec->block_weights(), decoded.data());
+  double error = 0, power = 0;
+  for (size_t k = 0; k < weights.size(); ++k) {
+    const auto w = static_cast<double>(weights[k]), d = w - static_cast<double>(decoded[k]);
+    error += d * d;
+    power += w * w;
+  }
+  EXPECT_NEAR(result->tensors.back().relative_error / std::sqrt(error / power), 1.0, 0.01);
 }
 
 TEST_F(Compress, ImportanceMovesTheError) {
@@ -319,7 +342,7 @@ TEST_F(Compress, TheJournalForgetsATornLine) {
   const fs::path path = dir_ / "x.journal";
   {
     const auto journal = Journal::open(path, "run");
-    ASSERT_TRUE((*journal)->append({{"a", 1, "00", 0.25, 0, false}, {"b", 2, "11", 0.5, 0.75, true}}));
+    ASSERT_TRUE((*journal)->append({{"a", 1, 17, 0.25, 0, false}, {"b", 2, 18, 0.5, 0.75, true}}));
   }
   const auto text = bytes_of(path);
   for (size_t cut = 0; cut < text.size(); ++cut) {
@@ -328,7 +351,7 @@ TEST_F(Compress, TheJournalForgetsATornLine) {
     ASSERT_TRUE(journal);
     const size_t kept = (*journal)->entries().size();
     EXPECT_LT(kept, 2U);
-    ASSERT_TRUE((*journal)->append({{"c", 3, "22", 0.125, 0, false}}));
+    ASSERT_TRUE((*journal)->append({{"c", 3, 19, 0.125, 0, false}}));
     EXPECT_EQ((*journal)->entries().size(), kept + 1);
   }
   {
@@ -342,6 +365,25 @@ TEST_F(Compress, TheJournalForgetsATornLine) {
   const auto other = Journal::open(path, "another run");
   ASSERT_TRUE(other);
   EXPECT_EQ((*other)->entries().size(), 0U);
+}
+
+TEST(Checksum, IsTheStandardOneHoweverItIsFed) {
+  const auto of = [](std::string_view text, size_t step) {
+    Checksum checksum;
+    for (; !text.empty(); text.remove_prefix(std::min(step, text.size())))
+      checksum.update(std::as_bytes(std::span(text.substr(0, step))));
+    return checksum.value();
+  };
+  EXPECT_EQ(of("", 1), 0xEF46DB3751D8E999U);
+  EXPECT_EQ(of("a", 1), 0xD24EC4F1A98C6E5BU);
+  EXPECT_EQ(of("abc", 3), 0x44BC2CF5AD770999U);
+  std::string text;
+  for (int i = 0; i < 300; ++i) text += static_cast<char>(i * 37);
+  for (size_t n = 0; n < text.size(); ++n) {
+    const std::string_view part = std::string_view(text).substr(0, n);
+    for (const size_t step : {1U, 7U, 31U, 33U}) EXPECT_EQ(of(part, step), of(part, 1000)) << n;
+    EXPECT_TRUE(n == 0 || of(part, 1000) != of(part.substr(1), 1000));
+  }
 }
 
 TEST(Digest, IsTheStandardOne) {

@@ -12,7 +12,13 @@
 namespace lissom {
 namespace {
 
-constexpr size_t kPiece = 4U << 20;
+constexpr size_t kPiece = 4U << 20, kBatch = 64U << 20;
+
+struct Piece {
+  size_t tensor;
+  std::span<const std::byte> data;
+  std::array<std::byte, 32> digest;
+};
 
 void add_integer(Sha256& hash, uint64_t value) {
   std::array<std::byte, 8> bytes;
@@ -104,25 +110,38 @@ Result<std::string> checkpoint_digest(const Checkpoint& checkpoint, ThreadPool& 
   const auto list = source.tensors();
   uint64_t total = 0, done = 0;
   for (const TensorInfo& info : list) total += info.bytes;
-  std::vector<std::array<std::byte, 32>> digests;
-  for (size_t i = 0; i < list.size(); ++i) {
+  for (size_t first = 0; first < list.size();) {
     if (progress.stop_requested()) return tl::unexpected(Error{ErrorKind::cancelled, "stopped"});
-    LISSOM_TRY(const TensorView view, source.read(i));
-    digests.resize((view.data.size() + kPiece - 1) / kPiece);
-    pool.parallel_for(static_cast<int64_t>(digests.size()), 1, [&](int64_t first, int64_t last, int) {
-      for (auto piece = static_cast<size_t>(first); piece < static_cast<size_t>(last); ++piece) {
+    // Several tensors at a time: most are too small to keep all threads busy alone.
+    std::vector<Piece> pieces;
+    std::vector<TensorView> views;
+    uint64_t bytes = 0;
+    for (size_t i = first; i < list.size() && (bytes == 0 || bytes + list[i].bytes <= kBatch); ++i) {
+      LISSOM_TRY(views.emplace_back(), source.read(i));
+      bytes += list[i].bytes;
+      const auto data = views.back().data;
+      for (size_t at = 0; at < data.size(); at += kPiece)
+        pieces.push_back({i, data.subspan(at, std::min(kPiece, data.size() - at)), {}});
+    }
+    pool.parallel_for(static_cast<int64_t>(pieces.size()), 1, [&pieces](int64_t begin, int64_t end, int) {
+      for (auto p = static_cast<size_t>(begin); p < static_cast<size_t>(end); ++p) {
         Sha256 hash;
-        hash.update(view.data.subspan(piece * kPiece, std::min(kPiece, view.data.size() - piece * kPiece)));
-        digests[piece] = hash.finish();
+        hash.update(pieces[p].data);
+        pieces[p].digest = hash.finish();
       }
     });
-    source.release(i);
-    add_text(top, list[i].name);
-    add_text(top, list[i].type);
-    add_text(top, list[i].shape.str());
-    for (const auto& digest : digests) top.update(digest);
-    done += list[i].bytes;
-    progress.report("digest", static_cast<int64_t>(done), static_cast<int64_t>(total), list[i].name);
+    const size_t last = first + views.size();
+    auto piece = pieces.begin();
+    for (size_t i = first; i < last; ++i) {
+      add_text(top, list[i].name);
+      add_text(top, list[i].type);
+      add_text(top, list[i].shape.str());
+      for (; piece != pieces.end() && piece->tensor == i; ++piece) top.update(piece->digest);
+    }
+    views.clear();
+    for (; first < last; ++first) source.release(first);
+    done += bytes;
+    progress.report("digest", static_cast<int64_t>(done), static_cast<int64_t>(total), list[first - 1].name);
   }
   return "sha256:" + top.finish_hex();
 }

@@ -11,6 +11,10 @@ namespace lissom {
 namespace {
 
 constexpr int64_t kUnitWeights = 16 << 10;  // what one thread takes at a time
+/// Errors of matrices with more weights than this are measured on every fourth row: tens of thousands of
+/// weights tell the error to three digits, and reading all of them back would cost as much as the simple
+/// codecs' encoding.
+constexpr int64_t kMeasuredWhole = 128 << 10, kMeasuredStride = 4;
 
 /// Lanes of F32 sums, emptied into F64 every kRun weights: as exact as the report needs, and it vectorises.
 constexpr int64_t kLanes = 16, kRun = 512;
@@ -166,13 +170,15 @@ void Encoder::run(const Unit& unit, Slab& slab, Outcome& outcome, int worker) {
   } else {
     const std::span<std::byte> destination(out, bytes);
     to.encode(Shape{unit.rows, cols}, {w, size}, importance, {&destination, 1});
-    back.resize(std::max(back.size(), size));
-    to.decode_blocks(out, n / to.block_weights(), back.data());
+    back.resize(std::max(back.size(), static_cast<size_t>(cols)));
   }
-  for (int64_t r = 0; r < unit.rows; ++r) {
+  const int64_t stride = entry.shape.elements() > kMeasuredWhole ? kMeasuredStride : 1;
+  for (int64_t r = (stride - unit.first_row % stride) % stride; r < unit.rows; r += stride) {
     const float* row = w + r * cols;
-    outcome.sums.add(measure(row, same ? row : back.data() + r * cols,
-                             importance.empty() ? nullptr : importance.data(), cols));
+    if (!same)
+      to.decode_blocks(out + static_cast<size_t>(r) * row_bytes(to), cols / to.block_weights(), back.data());
+    outcome.sums.add(
+        measure(row, same ? row : back.data(), importance.empty() ? nullptr : importance.data(), cols));
   }
 }
 

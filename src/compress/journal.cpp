@@ -18,7 +18,7 @@ constexpr uint64_t kMaxJournal = 256U << 20;
 std::string line_of(const JournalEntry& entry) {
   Json json = {{"tensor", entry.tensor},
                {"bytes", entry.bytes},
-               {"sha256", entry.sha256},
+               {"xxh64", entry.checksum},
                {"relative_error", entry.relative_error}};
   if (entry.has_importance) json["weighted_relative_error"] = entry.weighted_relative_error;
   return json.dump() + "\n";
@@ -40,12 +40,15 @@ bool read_entry(std::string_view line, JournalEntry& entry) {
     out = it->get<double>();
     return true;
   };
-  const auto bytes = json->find("bytes");
-  if (bytes == json->end() || !bytes->is_number_unsigned()) return false;
-  entry.bytes = bytes->get<uint64_t>();
+  const auto unsigned_number = [&](const char* key, uint64_t& out) {
+    const auto it = json->find(key);
+    if (it == json->end() || !it->is_number_unsigned()) return false;
+    out = it->get<uint64_t>();
+    return true;
+  };
+  if (!unsigned_number("bytes", entry.bytes) || !unsigned_number("xxh64", entry.checksum)) return false;
   entry.has_importance = number("weighted_relative_error", entry.weighted_relative_error);
-  return text("tensor", entry.tensor) && text("sha256", entry.sha256) &&
-         number("relative_error", entry.relative_error);
+  return text("tensor", entry.tensor) && number("relative_error", entry.relative_error);
 }
 
 }  // namespace

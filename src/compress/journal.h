@@ -16,7 +16,7 @@ namespace lissom {
 struct JournalEntry {
   std::string tensor;
   uint64_t bytes = 0;
-  std::string sha256;  ///< of the encoded bytes
+  uint64_t checksum = 0;  ///< of the encoded bytes (compress/checksum.h)
   double relative_error = 0, weighted_relative_error = 0;
   bool has_importance = false;
 };

@@ -264,7 +264,9 @@ Result<Json> make_target(Run& run, const Target& target) {
              compress_to_gguf(run.checkpoint, target.out, options, run.progress));
   Json result = result_json(compressed, target.scheme);
   result["path"] = target.out.string();
-  LISSOM_TRY(result["sha256"], file_sha256(target.out));
+  if (run.folder || run.job.report) {
+    LISSOM_TRY(result["sha256"], file_sha256(target.out));
+  }
   if (run.verify) LISSOM_CHECK(verify_target(run, target, result));
   return result;
 }

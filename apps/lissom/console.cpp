@@ -25,6 +25,8 @@ void on_interrupt(int signal) {
 struct Line {
   std::string stage;
   Clock::time_point begin, shown;
+  int64_t last = 0;
+  bool finished = false;
   int64_t first = 0;  ///< of this stage's `done` when it began: work that a resumed job found done has no rate
   bool open = false;
 };
@@ -37,11 +39,18 @@ double seconds(Clock::duration d) {
 void show(std::string_view stage, int64_t done, int64_t total, std::string_view detail) {
   const bool terminal = ::isatty(STDERR_FILENO) != 0;
   const auto now = Clock::now();
-  if (line.stage != stage || done < line.first) {
+  if (line.stage != stage || done < line.last) {
     end_progress();
-    line = {std::string(stage), now, now - std::chrono::hours(1), done, false};
+    line = Line{};
+    line.stage = stage;
+    line.begin = now;
+    line.shown = now - std::chrono::hours(1);
+    line.first = done;
   }
+  line.last = done;
   const bool last = done >= total;
+  if (last && line.finished) return;
+  line.finished = last;
   if (!last && seconds(now - line.shown) < (terminal ? 0.1 : 5.0)) return;
   line.shown = now;
   const double spent = seconds(now - line.begin);

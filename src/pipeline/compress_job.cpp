@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "base/file.h"
 #include "base/threads.h"
@@ -360,8 +361,14 @@ std::optional<Json> take_over(Run& run, const Target& target) {
 
 }  // namespace
 
-Result<CompressOutcome> run_compress(const CompressJob& job, const Progress& progress) {
+Result<CompressOutcome> run_compress(const CompressJob& job, const Progress& all) {
   LISSOM_CHECK(check_job(job));
+  // What concerns every target is said once.
+  std::set<std::string, std::less<>> said;
+  Progress progress = all;
+  progress.log = [&all, &said](LogLevel level, std::string_view text) {
+    if (said.emplace(text).second) all.say(level, text);
+  };
   Run run(job, progress);
   LISSOM_TRY(run.checkpoint, open_checkpoint(job.model));
   LISSOM_CHECK(adapt_to_model(run));

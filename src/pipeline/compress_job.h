@@ -22,9 +22,10 @@ struct CompressJob {
   std::optional<std::filesystem::path> calib, imatrix, save_imatrix, eval_text;
   bool data_free = false;     ///< no statistics at all
   int64_t calib_chunks = 64;  ///< of 512 tokens, at most; 0: the whole text
-  int64_t eval_chunks = 16;   ///< of `context` tokens, at most; 0: the whole text
+  int64_t eval_chunks = 12;   ///< of `context` tokens, at most; 0: the whole text
   int64_t context = 512;
-  int64_t sample_tokens = 16384;  ///< drawn from the model where no calibration text is given
+  /// Drawn from the model where no calibration text is given.
+  int64_t sample_tokens = 8192;
   int threads = 0;
   uint64_t seed = 0;
 

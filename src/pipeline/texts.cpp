@@ -103,7 +103,7 @@ Result<std::string> evaluation_text(const CompressJob& job, const TextPlan& plan
                                     const Progress& progress) {
   if (plan.kind == TextPlan::Kind::sampled) {
     // One window more than is scored: sampled tokens need not survive the way through text one to one.
-    const int64_t chunks = job.eval_chunks > 0 ? job.eval_chunks : 16;
+    const int64_t chunks = job.eval_chunks > 0 ? job.eval_chunks : 12;
     return sampled(source, (chunks + 1) * job.context * 9 / 8, job.seed ^ kEvaluationSeed, progress);
   }
   LISSOM_TRY(std::string text, read_text(plan.path));

@@ -44,32 +44,45 @@ uint32_t get_codes(const uint8_t* group, int step, int64_t lane) {
   return codes;
 }
 
+/// Where a group of 32 columns lies in its panel.
+template <class Format>
+struct GroupPlace {
+  using Layout = PanelLayout<Format>;
+  int64_t in_chunk;          ///< number of the group in its chunk
+  int64_t d, m, sub, codes;  ///< bytes from the panel's start: see PanelLayout
+
+  explicit GroupPlace(int64_t group) : in_chunk(group % Layout::kChunkGroups) {
+    const int64_t chunk = group / Layout::kChunkGroups * Layout::kChunkBytes;
+    d = chunk + (Format::kSuper ? 0 : 32 * in_chunk);
+    m = d + (Format::kSuper ? 32 : 64);
+    sub = chunk + 32 * Layout::kFields + in_chunk * Layout::kSubs * 16 * Layout::kFields;
+    codes = chunk + Layout::kParamBytes + in_chunk * Layout::kCodeBytes;
+  }
+};
+
 template <class Format>
 void pack_panel(const std::byte* rows, int64_t row_bytes, int64_t n_rows, int64_t cols, uint8_t* panel) {
   using Layout = PanelLayout<Format>;
   constexpr int kGroups = Format::kWeights / 32;
-  static_assert(kGroups == Layout::kParamGroups);
-  uint8_t* all_codes = panel + Layout::codes_at(cols);
   for (int64_t lane = 0; lane < n_rows; ++lane) {
     const auto* src = reinterpret_cast<const uint8_t*>(rows + lane * row_bytes);
-    uint8_t* codes = all_codes;
-    uint8_t* params = panel;
-    for (int64_t b = 0; b < cols / Format::kWeights;
-         ++b, src += Format::kBytes, params += Layout::kParamBytes) {
+    for (int64_t b = 0; b < cols / Format::kWeights; ++b, src += Format::kBytes) {
       UnpackedBlock block;
       Format::unpack(src, block);
-      std::memcpy(params + 2 * lane, &block.d, 2);
-      if constexpr (Format::kOffset) std::memcpy(params + 32 + 2 * lane, &block.m, 2);
-      if constexpr (Format::kSuper) {
-        uint8_t* subs = params + 32 * Layout::kFields + lane;
-        for (int s = 0; s < 8 * Layout::kSubs; ++s, subs += 16 * Layout::kFields) {
-          *subs = static_cast<uint8_t>(block.sub_scale[s]);
-          if constexpr (Format::kOffset) subs[16] = block.sub_min[s];
+      for (int g = 0; g < kGroups; ++g) {
+        const GroupPlace<Format> at(b * kGroups + g);
+        std::memcpy(panel + at.d + 2 * lane, &block.d, 2);
+        if constexpr (Format::kOffset) std::memcpy(panel + at.m + 2 * lane, &block.m, 2);
+        if constexpr (Format::kSuper) {
+          for (int64_t s = 0; s < Layout::kSubs; ++s) {
+            uint8_t* sub = panel + at.sub + s * 16 * Layout::kFields + lane;
+            const int64_t i = g * Layout::kSubs + s;
+            *sub = static_cast<uint8_t>(block.sub_scale[i]);
+            if constexpr (Format::kOffset) sub[16] = block.sub_min[i];
+          }
         }
-      }
-      for (int g = 0; g < kGroups; ++g, codes += Layout::kCodeBytes) {
         for (int step = 0; step < 8; ++step) {
-          put_codes<Format::kBits>(codes, step, lane, word_at(block.codes + 32 * g + 4 * step));
+          put_codes<Format::kBits>(panel + at.codes, step, lane, word_at(block.codes + 32 * g + 4 * step));
         }
       }
     }
@@ -79,23 +92,20 @@ void pack_panel(const std::byte* rows, int64_t row_bytes, int64_t n_rows, int64_
 template <class Format>
 void unpack_row(const uint8_t* panel, int64_t lane, int64_t cols, float* out) {
   using Layout = PanelLayout<Format>;
-  const uint8_t* params = panel;
-  panel += Layout::codes_at(cols);
   constexpr int kZero = Format::kZeroShift < 0 ? 0 : 1 << Format::kZeroShift;
-  for (int64_t g = 0; g < cols / 32; ++g, panel += Layout::kCodeBytes) {
-    const uint8_t* p = params + g / Layout::kParamGroups * Layout::kParamBytes;
-    const float d = half_to_float(blocks::half_at(p + 2 * lane));
+  for (int64_t g = 0; g < cols / 32; ++g) {
+    const GroupPlace<Format> at(g);
+    const float d = half_to_float(blocks::half_at(panel + at.d + 2 * lane));
     float m = 0.0F;
-    if constexpr (Format::kOffset) m = half_to_float(blocks::half_at(p + 32 + 2 * lane));
+    if constexpr (Format::kOffset) m = half_to_float(blocks::half_at(panel + at.m + 2 * lane));
     for (int step = 0; step < 8; ++step) {
       float scale = d, offset = m;
       if constexpr (Format::kSuper) {
-        const int64_t sub = g % 8 * Layout::kSubs + step * 4 / Format::kSub;
-        const uint8_t* s = p + 32 * Layout::kFields + sub * 16 * Layout::kFields + lane;
+        const uint8_t* s = panel + at.sub + step * 4 / Format::kSub * 16 * Layout::kFields + lane;
         scale = d * static_cast<float>(static_cast<int8_t>(*s));
         if constexpr (Format::kOffset) offset = -(m * static_cast<float>(s[16]));
       }
-      const uint32_t codes = get_codes<Format::kBits>(panel, step, lane);
+      const uint32_t codes = get_codes<Format::kBits>(panel + at.codes, step, lane);
       for (int c = 0; c < 4; ++c) {
         int code = static_cast<int>(codes >> (8 * c) & 255U);
         if constexpr (Format::kTable != nullptr) code = Format::kTable[code];

@@ -97,24 +97,26 @@ void fill_ops(KernelTable& table);
 /// The target must be among supported_targets().
 const KernelTable& kernel_table(Target target);
 
-/// Layout of a panel of a block format: all codes (64·kBits bytes per group of 32 columns), then the
-/// parameters.
+/// Layout of a panel of a block format: chunks of kChunkGroups groups of 32 columns, each the chunk's
+/// parameters and then its codes, so that a matrix is read as one forward stream: the hardware's prefetchers
+/// follow one at the full bandwidth of memory, and lose half of it where parameters and codes lie apart.
 template <class Format>
 struct PanelLayout {
   static constexpr int64_t kSubs = 32 / Format::kSub;
   static constexpr int64_t kFields = Format::kOffset ? 2 : 1;
-  static constexpr int64_t kCodeBytes = 64 * Format::kBits;
-  /// Plain: per group 16 f16 scales (16 f16 offsets). Super: per 8 groups the same for d and m, then for each
-  /// group and sub-block 16 int8 scales (16 uint8 minima).
+  static constexpr int64_t kCodeBytes = 64 * Format::kBits;  ///< of a group
+  /// A plain chunk is two groups, so that f16 parameters of 16 rows fill whole cache lines; only the last may
+  /// have one group less. A super chunk is a super-block.
+  static constexpr int64_t kChunkGroups = Format::kSuper ? 8 : 2;
+  /// Plain: per group 16 f16 scales, then per group 16 f16 offsets. Super: the same for d and m, once, then for
+  /// each group and sub-block 16 int8 scales (16 uint8 minima).
   static constexpr int64_t kParamBytes =
-      Format::kSuper ? 32 * kFields + 8 * kSubs * 16 * kFields : 32 * kFields;
-  static constexpr int64_t kParamGroups = Format::kSuper ? 8 : 1;
-  /// Codes start here: what a panel's first group needs comes first, so that reading a matrix is one forward
-  /// stream.
-  static constexpr int64_t codes_at(int64_t cols) {
-    return (cols / 32 / kParamGroups * kParamBytes + 63) / 64 * 64;
+      ((Format::kSuper ? 32 * kFields + 8 * kSubs * 16 * kFields : 64 * kFields) + 63) / 64 * 64;
+  static constexpr int64_t kChunkBytes = kParamBytes + kChunkGroups * kCodeBytes;
+  static constexpr int64_t bytes(int64_t cols) {
+    const int64_t groups = cols / 32;
+    return (groups + kChunkGroups - 1) / kChunkGroups * kParamBytes + groups * kCodeBytes;
   }
-  static constexpr int64_t bytes(int64_t cols) { return codes_at(cols) + cols / 32 * kCodeBytes; }
 };
 
 }  // namespace lissom::kernels

@@ -35,31 +35,32 @@ inline void start(const int32_t* minus, I (&acc)[N]) {
   }
 }
 
-/// Scale of sub-block `sub` of a group; for plain formats p is the group's parameters, else its super-block's.
+/// The parameters of a chunk: scale and offset of a sub-block of one of its groups.
 template <class Format>
 struct Params {
-  F d, m;
-  const uint8_t* sub_params;
-  inline void open(const uint8_t* p) {
-    d = load_half(reinterpret_cast<const uint16_t*>(p));
-    if constexpr (Format::kOffset) m = load_half(reinterpret_cast<const uint16_t*>(p + 32));
-    sub_params = p + 32 * PanelLayout<Format>::kFields;
+  using Layout = PanelLayout<Format>;
+  const uint8_t* p;
+  F d, m;  ///< of a super-block
+  explicit inline Params(const uint8_t* chunk) : p(chunk) {
+    if constexpr (Format::kSuper) d = half(0);
+    if constexpr (Format::kSuper && Format::kOffset) m = half(32);
   }
-  inline const uint8_t* sub_at(int64_t group, int sub) const {
-    return sub_params + (group * PanelLayout<Format>::kSubs + sub) * 16 * PanelLayout<Format>::kFields;
+  inline F half(int64_t at) const { return load_half(reinterpret_cast<const uint16_t*>(p + at)); }
+  static constexpr int64_t sub_at(int64_t group, int sub) {
+    return 32 * Layout::kFields + (group * Layout::kSubs + sub) * 16 * Layout::kFields;
   }
   inline F scale(int64_t group, int sub) const {
     if constexpr (Format::kSuper)
-      return mul(d, load_s8(reinterpret_cast<const int8_t*>(sub_at(group, sub))));
+      return mul(d, load_s8(reinterpret_cast<const int8_t*>(p + sub_at(group, sub))));
     else
-      return d;
+      return half(32 * group);
   }
   /// The offset; its negative for super-blocks of 16 (see group_of_16).
   inline F offset(int64_t group, int sub) const {
     if constexpr (Format::kSuper)
-      return mul(m, load_u8(sub_at(group, sub) + 16));
+      return mul(m, load_u8(p + sub_at(group, sub) + 16));
     else
-      return m;
+      return half(64 + 32 * group);
   }
 };
 
@@ -125,34 +126,34 @@ inline void group_of_16(const uint8_t* codes, const Params<Format>& params, int6
   for (int t = 0; t < N; ++t) out[t] = fma(both[t], set(scale[t]), out[t]);
 }
 
-/// Few tokens are bound by memory, and the hardware's prefetchers stop at each 4 KiB page: fetch further ahead
-/// than that. Reading past the end of the matrix is harmless here.
-constexpr int64_t kAhead = 6144;
-template <int64_t Bytes>
-inline void prefetch_ahead(const uint8_t* p) {
-  for (int64_t i = 0; i < Bytes; i += 64) __builtin_prefetch(p + kAhead + i);
+/// The first `groups` groups of a chunk.
+template <class Format, int T, int N>
+inline void int8_chunk(const uint8_t* chunk, int64_t groups, const Table& table, const uint8_t* act, F (&out)[N]) {
+  using Layout = PanelLayout<Format>;
+  const Params<Format> params(chunk);
+  const uint8_t* codes = chunk + Layout::kParamBytes;
+  for (int64_t i = 0; i < groups; ++i, codes += Layout::kCodeBytes, act += T * kInt8GroupBytes) {
+    if constexpr (Format::kSub == 32)
+      group_of_32<Format, T, N>(codes, params, i, table, act, out);
+    else
+      group_of_16<Format, T, N>(codes, params, i, table, act, out);
+  }
 }
 
-/// N of the T tokens of a tile; act and y point at the first of them.
+/// N of the T tokens of a tile; act and out point at the first of them.
 template <class Format, int T, int N>
-void int8_tile(const uint8_t* codes, const uint8_t* p, int64_t groups, const uint8_t* act, F (&out)[N]) {
+void int8_tile(const uint8_t* panel, int64_t groups, const uint8_t* act, F (&out)[N]) {
   using Layout = PanelLayout<Format>;
   Table table{};
   if constexpr (Format::kTable != nullptr) table = load_table(Format::kTable);
   for (int t = 0; t < N; ++t) out[t] = set(0.0F);
-  for (int64_t g = 0; g < groups; g += Layout::kParamGroups, p += Layout::kParamBytes) {
-    Params<Format> params;
-    params.open(p);
-    for (int64_t i = 0; i < Layout::kParamGroups; ++i) {
-      if constexpr (N <= 4) prefetch_ahead<Layout::kCodeBytes>(codes);
-      if constexpr (Format::kSub == 32)
-        group_of_32<Format, T, N>(codes, params, i, table, act, out);
-      else
-        group_of_16<Format, T, N>(codes, params, i, table, act, out);
-      codes += Layout::kCodeBytes;
-      act += T * kInt8GroupBytes;
-    }
+  int64_t left = groups;
+  for (; left >= Layout::kChunkGroups; left -= Layout::kChunkGroups) {
+    int8_chunk<Format, T, N>(panel, Layout::kChunkGroups, table, act, out);
+    panel += Layout::kChunkBytes;
+    act += Layout::kChunkGroups * T * kInt8GroupBytes;
   }
+  if (!Format::kSuper && left > 0) int8_chunk<Format, T, N>(panel, left, table, act, out);
 }
 
 template <int T>
@@ -171,7 +172,7 @@ template <class Format, int T>
 void int8_run_tile(const uint8_t* panel, int64_t groups, const uint8_t* act, int64_t count, int64_t rows,
                    const float* bias, float* y, int64_t stride) {
   F out[T];
-  int8_tile<Format, T, T>(panel + PanelLayout<Format>::codes_at(groups * 32), panel, groups, act, out);
+  int8_tile<Format, T, T>(panel, groups, act, out);
   store_tile<T>(out, count, rows, bias, y, stride);
 }
 

@@ -37,7 +37,6 @@ inline void float_tile(const uint8_t* panel, const float* x, int64_t cols, F (&o
   for (; k + kChunk <= cols; k += kChunk) {
     for (int i = 0; i < kSums; ++i) {
       F w[Panel::kStep];
-      if constexpr (T <= 4) __builtin_prefetch(panel + 6144);
       Panel::load_columns(panel, w);
       panel += Panel::kBytes;
       for (int j = 0; j < Panel::kStep; ++j) {

@@ -93,13 +93,8 @@ class Generator {
     const int64_t limit = o_.context > 0 ? o_.context : std::max<int64_t>(l_.checkpoint.config.context, 1);
     LISSOM_TRY(session_, Session::create(l_.model, std::min(longest, limit)));
     for (const int32_t id : prompt) sampler_.accept(id);
-    std::vector<uint8_t> wanted(prompt.size(), 0);
-    wanted.back() = 1;
-    Batch batch;
-    batch.tokens = prompt;
-    batch.wanted = wanted;
     const auto begin = Clock::now();
-    LISSOM_TRY(std::span<const float> logits, session_->run(batch));
+    LISSOM_TRY(const std::span<const float> logits, read_prompt(*session_, prompt));
     result_.prompt_seconds = seconds_since(begin);
     const auto start = Clock::now();
     LISSOM_CHECK(continue_from(logits, std::min(longest, limit)));

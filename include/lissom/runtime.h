@@ -65,6 +65,12 @@ class Session {
   virtual void set_tap(ActivationTap tap) = 0;
 };
 
+/// Reads tokens into sequence 0, from where its cache ends, in batches of at most `at_once`: activations need
+/// no more memory for a long prompt than for a short one. The result is that of the last batch, with the logits
+/// of the last token alone. Fails on no tokens.
+[[nodiscard]] Result<std::span<const float>> read_prompt(Session& session, std::span<const int32_t> tokens,
+                                                         int64_t at_once = 512);
+
 struct SamplingOptions {
   float temperature = 0.8F;  ///< 0: greedy
   int top_k = 40;            ///< 0: off

@@ -255,6 +255,23 @@ std::string error_of(Session& session, const Batch& batch) {
   return result ? "" : result.error().message;
 }
 
+TEST_P(Decoders, ReadAPromptInParts) {
+  const TinyModel tiny = tiny_model(GetParam().options);
+  const auto tokens = random_tokens(40, 96, 6);
+  const auto expected = interpret(tiny, tokens);
+  const std::span<const double> last = std::span(expected.logits).last(96);
+  auto session = session_of(tiny, {.threads = 2, .exact = true});
+  for (const int64_t at_once : {1, 7, 20, 512}) {
+    session->clear();
+    const auto logits = read_prompt(*session, tokens, at_once);
+    ASSERT_TRUE(logits) << logits.error().message;
+    EXPECT_EQ(logits->size(), 96U);
+    EXPECT_EQ(session->length(0), 40);
+    EXPECT_LT(relative_error(*logits, last), kExact) << at_once;
+  }
+  EXPECT_FALSE(read_prompt(*session, {}));
+}
+
 TEST(Session, RefusesBadBatches) {
   const TinyModel tiny = tiny_model({});
   auto session = session_of(tiny, {.threads = 1}, 2 * 8, 2);

@@ -4,10 +4,13 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <random>
+
+#include "base/half.h"
 
 namespace lissom {
 namespace {
@@ -92,6 +95,19 @@ TEST(Codecs, BitsPerWeightAreThoseOfTheBlocks) {
       {"Q5_0", 5.5}, {"Q5_1", 6},      {"Q2_K", 2.625}, {"Q3_K", 3.4375}, {"Q4_K", 4.5},
       {"Q5_K", 5.5}, {"Q6_K", 6.5625}, {"IQ4_NL", 4.5}, {"IQ4_XS", 4.25}};
   for (const auto& [name, bits] : expected) EXPECT_EQ(find_codec(name)->bits_per_weight(shape), bits) << name;
+}
+
+TEST(Codecs, EveryHalfDecodesToItsValue) {
+  // In order, so that runs of NaN follow runs without; then each among finite ones.
+  for (const uint32_t stride : {1U, 25173U}) {
+    std::vector<uint16_t> halves(65536);
+    for (uint32_t i = 0; i < 65536; ++i) halves[i] = static_cast<uint16_t>(i * stride);
+    std::vector<float> decoded(halves.size());
+    find_block_codec("F16")->decode_blocks(reinterpret_cast<const std::byte*>(halves.data()),
+                                           static_cast<int64_t>(halves.size()), decoded.data());
+    for (size_t i = 0; i < halves.size(); ++i)
+      ASSERT_EQ(std::bit_cast<uint32_t>(decoded[i]), std::bit_cast<uint32_t>(half_to_float(halves[i]))) << i;
+  }
 }
 
 TEST(Codecs, GaussianErrorLiesInTheInterval) {

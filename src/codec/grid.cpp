@@ -4,21 +4,13 @@
 #include <cmath>
 #include <vector>
 
-#include "base/half.h"
 #include "codec/search/search.h"
 
 namespace lissom {
 
 void expand_grid(const GridSpec& spec, const GridParams& params, BlockGrid& grid) {
   std::memcpy(grid.stored.data(), &params, sizeof params);
-  const float d = half_to_float(params.d), m = half_to_float(params.m);
-  const bool subs = spec.kind == GridKind::sub_scale || spec.kind == GridKind::sub_scale_min;
-  for (size_t j = 0; j < static_cast<size_t>(spec.subs()); ++j) {
-    grid.scale[j] = subs ? d * static_cast<float>(params.scale[j]) : d;
-    grid.offset[j] = 0;
-    if (spec.kind == GridKind::scale_offset) grid.offset[j] = m;
-    if (spec.kind == GridKind::sub_scale_min) grid.offset[j] = -(m * static_cast<float>(params.min[j]));
-  }
+  expand_scales(spec, params, grid.scale.data(), grid.offset.data());
 }
 
 void GridCodec::round(const BlockGrid& grid, int first, int count, const float* w, const float*,

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <vector>
 
+#include "base/half.h"
 #include "lissom/codec.h"
 
 namespace lissom {
@@ -62,6 +63,18 @@ struct SearchPlan {
   int reach = 0;                        ///< how far a sub-block's integer scale is moved in each round
 };
 [[nodiscard]] SearchPlan make_search_plan(const GridSpec& spec, bool weighted);
+
+/// Each sub-block's scale and offset from the stored form.
+inline void expand_scales(const GridSpec& spec, const GridParams& params, float* scale, float* offset) {
+  const float d = half_to_float(params.d), m = half_to_float(params.m);
+  const bool subs = spec.kind == GridKind::sub_scale || spec.kind == GridKind::sub_scale_min;
+  for (int j = 0; j < spec.subs(); ++j) {
+    scale[j] = subs ? d * static_cast<float>(params.scale[j]) : d;
+    offset[j] = 0;
+    if (spec.kind == GridKind::scale_offset) offset[j] = m;
+    if (spec.kind == GridKind::sub_scale_min) offset[j] = -(m * static_cast<float>(params.min[j]));
+  }
+}
 
 /// Sets scale[], offset[] and stored from the stored form.
 void expand_grid(const GridSpec& spec, const GridParams& params, BlockGrid& grid);
@@ -143,12 +156,25 @@ class GridCodecOf final : public GridCodec {
       }
     }
   }
+  /// values() of each block, with the layout known to the compiler.
   void decode_blocks(const std::byte* blocks, int64_t n_blocks, float* out) const override {
-    BlockGrid grid;
-    int8_t codes[Layout::kSpec.block];
-    for (int64_t b = 0; b < n_blocks; ++b) {
-      unpack(blocks + b * block_bytes(), grid, codes);
-      values(grid, 0, Layout::kSpec.block, codes, out + b * Layout::kSpec.block);
+    constexpr GridSpec kSpec = Layout::kSpec;
+    float scale[kSpec.subs()], offset[kSpec.subs()];
+    int8_t codes[kSpec.block];
+    for (int64_t b = 0; b < n_blocks; ++b, out += kSpec.block) {
+      Block block;
+      std::memcpy(&block, blocks + static_cast<size_t>(b) * sizeof block, sizeof block);
+      GridParams params;
+      Layout::get_params(block, params);
+      expand_scales(kSpec, params, scale, offset);
+      Layout::get_codes(block, codes);
+      for (int j = 0; j < kSpec.subs(); ++j) {
+        for (int i = j * kSpec.sub; i < (j + 1) * kSpec.sub; ++i) {
+          const auto level = static_cast<float>(kSpec.levels != nullptr ? kSpec.levels[codes[i]] : codes[i]);
+          out[i] = scale[j] * level;
+          if (kSpec.has_offset()) out[i] += offset[j];
+        }
+      }
     }
   }
 };

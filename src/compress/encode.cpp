@@ -1,6 +1,7 @@
 #include "compress/encode.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -19,6 +20,7 @@ constexpr int64_t kMeasuredWhole = 128 << 10, kMeasuredStride = 4;
 /// Lanes of F32 sums, emptied into F64 every kRun weights: as exact as the report needs, and it vectorises.
 constexpr int64_t kLanes = 16, kRun = 512;
 
+template <bool Weighted>
 ErrorSums measure(const float* w, const float* back, const float* importance, int64_t n) {
   ErrorSums sums;
   for (int64_t begin = 0; begin < n; begin += kRun) {
@@ -29,26 +31,32 @@ ErrorSums measure(const float* w, const float* back, const float* importance, in
       for (int64_t l = 0; l < width; ++l) {
         const float d = (w[i + l] - back[i + l]) * (w[i + l] - back[i + l]);
         const float p = w[i + l] * w[i + l];
-        const float weight = importance == nullptr ? 1.0F : importance[i + l];
         lane[0][l] += d;
         lane[1][l] += p;
-        lane[2][l] += weight * d;
-        lane[3][l] += weight * p;
+        if constexpr (Weighted) {
+          lane[2][l] += importance[i + l] * d;
+          lane[3][l] += importance[i + l] * p;
+        }
       }
     }
     double total[4] = {};
     for (int k = 0; k < 4; ++k)
       for (int64_t l = 0; l < kLanes; ++l) total[k] += static_cast<double>(lane[k][l]);
-    sums.add({total[0], total[1], total[2], total[3]});
+    if constexpr (Weighted)
+      sums.add({total[0], total[1], total[2], total[3]});
+    else
+      sums.add({total[0], total[1], total[0], total[1]});
   }
   return sums;
 }
 
 /// Index of the first weight that is not finite or larger than the codec can hold, or -1.
 int64_t find_bad(const float* w, int64_t n, float limit) {
-  bool bad = false;
-  for (int64_t i = 0; i < n; ++i) bad |= !(std::fabs(w[i]) <= limit);
-  if (!bad) return -1;
+  // Magnitudes compare as their bits do, NaN above all; integers vectorise where a bool would not.
+  const auto most = std::bit_cast<int32_t>(limit);
+  int32_t bad = 0;
+  for (int64_t i = 0; i < n; ++i) bad |= (std::bit_cast<int32_t>(w[i]) & 0x7fffffff) > most ? 1 : 0;
+  if (bad == 0) return -1;
   return std::find_if(w, w + n, [limit](float v) { return !(std::fabs(v) <= limit); }) - w;
 }
 
@@ -174,11 +182,11 @@ void Encoder::run(const Unit& unit, Slab& slab, Outcome& outcome, int worker) {
   }
   const int64_t stride = entry.shape.elements() > kMeasuredWhole ? kMeasuredStride : 1;
   for (int64_t r = (stride - unit.first_row % stride) % stride; r < unit.rows; r += stride) {
-    const float* row = w + r * cols;
+    const float *row = w + r * cols, *stored = same ? row : back.data();
     if (!same)
       to.decode_blocks(out + static_cast<size_t>(r) * row_bytes(to), cols / to.block_weights(), back.data());
-    outcome.sums.add(
-        measure(row, same ? row : back.data(), importance.empty() ? nullptr : importance.data(), cols));
+    outcome.sums.add(importance.empty() ? measure<false>(row, stored, nullptr, cols)
+                                        : measure<true>(row, stored, importance.data(), cols));
   }
 }
 

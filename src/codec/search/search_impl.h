@@ -81,13 +81,11 @@ template <class Grid>
 LANES_FN void round_all(const GridSpec& spec, const GridParams* params, int64_t n_blocks, const float* w,
                         int8_t* codes) {
   const Grid with(spec);
-  BlockGrid grid;
+  float scale[BlockGrid::kMaxSub], offset[BlockGrid::kMaxSub];
   for (int64_t b = 0; b < n_blocks; ++b) {
-    expand_grid(spec, params[b], grid);
-    for (int j = 0; j < spec.subs(); ++j, w += spec.sub, codes += spec.sub) {
-      const auto at = static_cast<size_t>(j);
-      round_with(with, grid.scale[at], grid.offset[at], spec.sub, w, codes);
-    }
+    expand_scales(spec, params[b], scale, offset);
+    for (int j = 0; j < spec.subs(); ++j, w += spec.sub, codes += spec.sub)
+      round_with(with, scale[j], offset[j], spec.sub, w, codes);
   }
 }
 

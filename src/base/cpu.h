@@ -12,5 +12,11 @@ namespace lissom {
   return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
 }
 
+/// The SHA extensions: leaf 7, bit 29 of EBX.
+[[nodiscard]] inline bool cpu_has_sha() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (ebx & (1U << 29)) != 0;
+}
+
 }  // namespace lissom
 #endif

@@ -18,6 +18,7 @@
 #include "compress/digest.h"
 #include "compress/header.h"
 #include "compress/journal.h"
+#include "compress/sha256_pair.h"
 #include "compress/testing.h"
 #include "lissom/compress.h"
 
@@ -382,6 +383,25 @@ TEST(Checksum, IsTheStandardOneHoweverItIsFed) {
     const std::string_view part = std::string_view(text).substr(0, n);
     for (const size_t step : {1U, 7U, 31U, 33U}) EXPECT_EQ(of(part, step), of(part, 1000)) << n;
     EXPECT_TRUE(n == 0 || of(part, 1000) != of(part.substr(1), 1000));
+  }
+}
+
+TEST(Digest, APairGivesTheDigestOfEach) {
+  std::vector<std::byte> data(1000);
+  std::mt19937 engine(3);
+  for (std::byte& b : data) b = static_cast<std::byte>(engine());
+  const auto alone = [](std::span<const std::byte> piece) {
+    Sha256 hash;
+    hash.update(piece);
+    return hash.finish();
+  };
+  for (const size_t other : {0U, 1U, 64U, 333U, 1000U}) {
+    for (size_t n = 0; n <= 300; ++n) {
+      const auto a = std::span(data).first(n), b = std::span(data).last(other);
+      const auto digests = sha256_pair(a, b);
+      ASSERT_EQ(digests[0], alone(a)) << n;
+      ASSERT_EQ(digests[1], alone(b)) << n;
+    }
   }
 }
 

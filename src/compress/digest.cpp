@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "compress/header.h"
+#include "compress/sha256_pair.h"
 #include "lissom/gguf.h"
 
 namespace lissom {
@@ -17,7 +18,7 @@ constexpr size_t kPiece = 4U << 20, kBatch = 64U << 20;
 struct Piece {
   size_t tensor;
   std::span<const std::byte> data;
-  std::array<std::byte, 32> digest;
+  Sha256Digest digest;
 };
 
 void add_integer(Sha256& hash, uint64_t value) {
@@ -97,6 +98,24 @@ std::string sha256_hex(std::string_view text) {
   return hash.finish_hex();
 }
 
+namespace {
+
+void hash_pieces(std::vector<Piece>& pieces, ThreadPool& pool) {
+  std::vector<Piece*> order;
+  for (Piece& piece : pieces) order.push_back(&piece);
+  std::ranges::sort(order, [](const Piece* a, const Piece* b) { return a->data.size() > b->data.size(); });
+  if (order.size() % 2 != 0) order.push_back(order.back());
+  pool.parallel_for(static_cast<int64_t>(order.size() / 2), 1, [&order](int64_t begin, int64_t end, int) {
+    for (auto p = static_cast<size_t>(begin); p < static_cast<size_t>(end); ++p) {
+      const auto digests = sha256_pair(order[2 * p]->data, order[2 * p + 1]->data);
+      order[2 * p]->digest = digests[0];
+      order[2 * p + 1]->digest = digests[1];
+    }
+  });
+}
+
+}  // namespace
+
 Result<std::string> checkpoint_digest(const Checkpoint& checkpoint, ThreadPool& pool,
                                       const Progress& progress) {
   Sha256 top;
@@ -123,13 +142,7 @@ Result<std::string> checkpoint_digest(const Checkpoint& checkpoint, ThreadPool& 
       for (size_t at = 0; at < data.size(); at += kPiece)
         pieces.push_back({i, data.subspan(at, std::min(kPiece, data.size() - at)), {}});
     }
-    pool.parallel_for(static_cast<int64_t>(pieces.size()), 1, [&pieces](int64_t begin, int64_t end, int) {
-      for (auto p = static_cast<size_t>(begin); p < static_cast<size_t>(end); ++p) {
-        Sha256 hash;
-        hash.update(pieces[p].data);
-        pieces[p].digest = hash.finish();
-      }
-    });
+    hash_pieces(pieces, pool);
     const size_t last = first + views.size();
     auto piece = pieces.begin();
     for (size_t i = first; i < last; ++i) {

@@ -1,14 +1,19 @@
 #include "data/calibration.h"
 
 #include <algorithm>
+#include <limits>
 #include <string>
 
+#include "base/threads.h"
 #include "data/windows.h"
 
 namespace lissom {
 namespace {
 
-constexpr int64_t kAtOnce = 16;  ///< sequences of a batch: one pass over the weights gives a token of each
+constexpr int64_t kAtOnce = 32;  ///< sequences of a batch: one pass over the weights gives a token of each
+/// Draws among so many of the likeliest tokens. Without a bound, half the time goes into sorting a tail that
+/// holds a few percent of the probability.
+constexpr int kLikeliest = 1024;
 
 /// SplitMix64: every sequence's seed, and the start tokens.
 struct Seeds {
@@ -26,15 +31,17 @@ struct Sequence {
   size_t read = 0;  ///< how many of them the model has seen
   bool done = false;
   Sampler sampler{SamplingOptions{}};
+  std::vector<float> row;  ///< its logits, while one is drawn
 };
 
 class Writer {
  public:
-  Writer(const Model& model, const Tokenizer& tokenizer, Session& session, uint64_t seed)
+  Writer(const Model& model, const Tokenizer& tokenizer, Session& session, const OwnText& wanted)
       : vocab_(std::min(model.config().vocab, tokenizer.vocab_size())),
         rows_(model.config().vocab),
         session_(session),
-        seeds_{seed} {
+        seeds_{wanted.seed},
+        pool_(wanted.threads) {
     if (const auto leading = leading_token(tokenizer)) {
       first_ = *leading;
     } else if (model.config().bos >= 0 && model.config().bos < vocab_) {
@@ -50,7 +57,8 @@ class Writer {
 
   Sequence start(bool varied) {
     Sequence s;
-    s.sampler = Sampler({.temperature = 1.0F, .top_k = 0, .top_p = 0.95F, .min_p = 0, .seed = seeds_.next()});
+    s.sampler =
+        Sampler({.temperature = 1.0F, .top_k = kLikeliest, .top_p = 0.95F, .min_p = 0, .seed = seeds_.next()});
     if (first_ >= 0) s.tokens.push_back(first_);
     if (varied || first_ < 0) s.tokens.push_back(plain_[seeds_.next() % plain_.size()]);
     return s;
@@ -73,24 +81,25 @@ class Writer {
         const std::span<const float> logits,
         session_.run(
             {.tokens = tokens, .positions = positions, .sequences = ids, .wanted = wanted, .token_types = {}}));
-    size_t row = 0;
-    for (Sequence& s : all) {
-      if (s.done) continue;
-      const auto width = static_cast<size_t>(rows_);
-      draw(s, logits.subspan(row++ * width, width));
-      if (s.tokens.size() >= length) s.done = true;
-    }
+    std::vector<Sequence*> live;
+    for (Sequence& s : all)
+      if (!s.done) live.push_back(&s);
+    const auto width = static_cast<size_t>(rows_);
+    pool_.parallel_for(static_cast<int64_t>(live.size()), 1, [&](int64_t begin, int64_t end, int) {
+      for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
+        draw(*live[i], logits.subspan(i * width, width));
+        live[i]->done = live[i]->tokens.size() >= length;
+      }
+    });
     return {};
   }
 
  private:
-  void draw(Sequence& s, std::span<const float> logits) {
-    row_.assign(logits.begin(), logits.begin() + vocab_);
-    // An end of text is kept as a reason to stop, other control tokens are not text at all.
-    float floor = row_[0];
-    for (const float v : row_) floor = std::min(floor, v);
-    for (const int32_t id : special_) row_[static_cast<size_t>(id)] = floor - 100.0F;
-    s.tokens.push_back(s.sampler.sample(row_));
+  void draw(Sequence& s, std::span<const float> logits) const {
+    s.row.assign(logits.begin(), logits.begin() + vocab_);
+    // Control tokens are not text.
+    for (const int32_t id : special_) s.row[static_cast<size_t>(id)] = -std::numeric_limits<float>::infinity();
+    s.tokens.push_back(s.sampler.sample(s.row));
   }
 
   int64_t vocab_, rows_;
@@ -98,15 +107,17 @@ class Writer {
   Seeds seeds_;
   int32_t first_ = -1;
   std::vector<int32_t> plain_, special_;
-  std::vector<float> row_;
+  ThreadPool pool_;
 };
 
 }  // namespace
 
 Result<std::vector<std::vector<int32_t>>> sample_calibration_tokens(const std::shared_ptr<Model>& model,
-                                                                    const Tokenizer& tokenizer, int64_t tokens,
-                                                                    uint64_t seed, const Progress& progress,
-                                                                    int64_t length) {
+                                                                    const Tokenizer& tokenizer,
+                                                                    const OwnText& wanted,
+                                                                    const Progress& progress) {
+  const int64_t tokens = wanted.tokens;
+  int64_t length = wanted.length;
   const Config& config = model->config();
   if (tokens < 1 || length < 4) {
     return bad_input("calibration needs at least one token, in sequences of at least four: asked for " +
@@ -119,7 +130,7 @@ Result<std::vector<std::vector<int32_t>>> sample_calibration_tokens(const std::s
   if (config.context > 0) length = std::min(length, config.context);
   const int64_t at_once = std::min<int64_t>(kAtOnce, (tokens + length - 1) / length);
   LISSOM_TRY(const std::unique_ptr<Session> session, Session::create(model, length * at_once, at_once));
-  Writer writer(*model, tokenizer, *session, seed);
+  Writer writer(*model, tokenizer, *session, wanted);
   if (!writer.has_vocabulary()) return bad_input("the vocabulary has nothing but control tokens");
 
   std::vector<std::vector<int32_t>> texts;
@@ -147,8 +158,8 @@ Result<std::vector<std::vector<int32_t>>> sample_calibration_tokens(const std::s
 }
 
 Result<std::string> sample_calibration_text(const std::shared_ptr<Model>& model, const Tokenizer& tokenizer,
-                                            int64_t tokens, uint64_t seed, const Progress& progress) {
-  LISSOM_TRY(const auto texts, sample_calibration_tokens(model, tokenizer, tokens, seed, progress));
+                                            const OwnText& wanted, const Progress& progress) {
+  LISSOM_TRY(const auto texts, sample_calibration_tokens(model, tokenizer, wanted, progress));
   std::string all;
   for (const std::vector<int32_t>& text : texts) {
     if (!all.empty()) all += "\n\n";

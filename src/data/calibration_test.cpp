@@ -33,7 +33,9 @@ class Calibration : public ::testing::Test {
 TEST_F(Calibration, GivesAsManyTokensAsAskedForAndNoControlTokens) {
   const Tiny tiny = load(1);
   for (const int64_t wanted : {1, 7, 300, 1000}) {
-    const auto texts = sample_calibration_tokens(tiny.model, *tiny.tokenizer, wanted, 1, {}, 40).value();
+    const auto texts = sample_calibration_tokens(tiny.model, *tiny.tokenizer,
+                                                 {.tokens = wanted, .seed = 1, .length = 40, .threads = 1}, {})
+                           .value();
     int64_t have = 0;
     for (const auto& text : texts) {
       EXPECT_LE(text.size(), 40U);
@@ -46,26 +48,26 @@ TEST_F(Calibration, GivesAsManyTokensAsAskedForAndNoControlTokens) {
 
 TEST_F(Calibration, SameSeedSameTextForAnyNumberOfThreads) {
   const Tiny one = load(1), three = load(3);
-  const auto a = sample_calibration_text(one.model, *one.tokenizer, 600, 42, {}).value();
-  EXPECT_EQ(a, sample_calibration_text(one.model, *one.tokenizer, 600, 42, {}).value());
-  EXPECT_EQ(a, sample_calibration_text(three.model, *three.tokenizer, 600, 42, {}).value());
-  EXPECT_NE(a, sample_calibration_text(one.model, *one.tokenizer, 600, 43, {}).value());
+  const auto a = sample_calibration_text(one.model, *one.tokenizer, {600, 42}, {}).value();
+  EXPECT_EQ(a, sample_calibration_text(one.model, *one.tokenizer, {600, 42}, {}).value());
+  EXPECT_EQ(a, sample_calibration_text(three.model, *three.tokenizer, {600, 42, 256, 3}, {}).value());
+  EXPECT_NE(a, sample_calibration_text(one.model, *one.tokenizer, {600, 43}, {}).value());
   EXPECT_EQ(a.find("<|endoftext|>"), std::string::npos);
 }
 
 TEST_F(Calibration, SequencesDiffer) {
   const Tiny tiny = load(1);
-  const auto texts = sample_calibration_tokens(tiny.model, *tiny.tokenizer, 640, 5, {}, 32).value();
+  const auto texts = sample_calibration_tokens(tiny.model, *tiny.tokenizer, {640, 5, 32}, {}).value();
   EXPECT_EQ(std::set(texts.begin(), texts.end()).size(), texts.size());
 }
 
 TEST_F(Calibration, RefusesWhatCannotBe) {
   const Tiny tiny = load(1);
-  EXPECT_FALSE(sample_calibration_tokens(tiny.model, *tiny.tokenizer, 0, 1, {}));
-  EXPECT_FALSE(sample_calibration_tokens(tiny.model, *tiny.tokenizer, -5, 1, {}));
+  EXPECT_FALSE(sample_calibration_tokens(tiny.model, *tiny.tokenizer, {0, 1}, {}));
+  EXPECT_FALSE(sample_calibration_tokens(tiny.model, *tiny.tokenizer, {-5, 1}, {}));
   Progress stopped;
   stopped.cancelled = [] { return true; };
-  const auto result = sample_calibration_tokens(tiny.model, *tiny.tokenizer, 100, 1, stopped);
+  const auto result = sample_calibration_tokens(tiny.model, *tiny.tokenizer, {100, 1}, stopped);
   ASSERT_FALSE(result);
   EXPECT_EQ(result.error().kind, ErrorKind::cancelled);
 }

@@ -28,7 +28,8 @@ Result<TextPlan> file_plan(const std::filesystem::path& path, TextPlan::Kind kin
 Result<std::string> sampled(Source& source, int64_t tokens, uint64_t seed, const Progress& progress) {
   LISSOM_TRY(const auto model, source.model());
   LISSOM_TRY(const Tokenizer* tokenizer, source.tokenizer());
-  return sample_calibration_text(model, *tokenizer, tokens, seed, progress);
+  return sample_calibration_text(model, *tokenizer,
+                                 {.tokens = tokens, .seed = seed, .threads = source.threads()}, progress);
 }
 
 }  // namespace

@@ -18,6 +18,7 @@ class Source {
  public:
   Source(const Checkpoint& checkpoint, int threads) : checkpoint_(checkpoint), threads_(threads) {}
   [[nodiscard]] const Checkpoint& checkpoint() const { return checkpoint_; }
+  [[nodiscard]] int threads() const { return threads_; }
   [[nodiscard]] Result<std::shared_ptr<Model>> model();
   [[nodiscard]] Result<const Tokenizer*> tokenizer();
   void unload() { model_.reset(); }

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "bytes.h"
 #include "console.h"
 #include "pipeline/compress_job.h"
 #include "table.h"
@@ -26,25 +27,6 @@ struct Arguments {
   double max_kld = NAN, max_ppl_delta = NAN;
   bool no_verify = false, json = false, quiet = false;
 };
-
-/// "80MB", "1.5 GB", "300000": bytes, in powers of 1000 as `ls --si` counts, of 1024 with an i.
-Result<uint64_t> parse_bytes(const std::string& text) {
-  double value = 0;
-  int used = 0;
-  char unit[4] = "";
-  if (std::sscanf(text.c_str(), "%lf%n %3[a-zA-Z]", &value, &used, unit) < 1) used = 0;
-  const std::string suffix = unit;
-  double scale = suffix.empty() || suffix == "B" ? 1 : 0;
-  const double base = suffix.size() == 3 && suffix[1] == 'i' ? 1024 : 1000;
-  if (suffix.size() >= 2 && suffix.back() == 'B') {
-    const size_t power = std::string("KMGT").find(static_cast<char>(std::toupper(suffix[0])));
-    if (power != std::string::npos && (suffix.size() == 2 || base == 1024))
-      scale = std::pow(base, static_cast<double>(power + 1));
-  }
-  if (used == 0 || scale == 0 || !(value > 0) || value * scale > 1e18)
-    return bad_input("--size " + text + ": not a size such as 80MB or 1.5GB");
-  return static_cast<uint64_t>(value * scale);
-}
 
 Result<CompressJob> job_of(const Arguments& a) {
   CompressJob job = a.job;
@@ -65,7 +47,7 @@ Result<CompressJob> job_of(const Arguments& a) {
   if (!std::isnan(a.max_kld)) job.max_kld = a.max_kld;
   if (!std::isnan(a.max_ppl_delta)) job.max_ppl_delta = a.max_ppl_delta;
   if (!a.size.empty()) {
-    LISSOM_TRY(job.file_bytes, parse_bytes(a.size));
+    LISSOM_TRY(job.file_bytes, parse_bytes("--size", a.size));
   }
   return job;
 }
@@ -182,6 +164,8 @@ void add_compress(CLI::App& app, int& exit_code) {
   verb->add_option("--report", a->report, "Folder for report.json and report.html");
   verb->add_option("--threads", a->job.threads, "0: the number of physical cores")->capture_default_str();
   verb->add_option("--seed", a->job.seed, "Of all that is sampled")->capture_default_str();
+  verb->add_flag(
+      "--no-check", [a](int64_t) { a->job.check_room = false; }, "Start even where memory or disk will not do");
   verb->add_flag("--dry-run", a->job.dry_run, "Print the plan and stop");
   verb->add_flag("--json", a->json, "Print one JSON object");
   verb->add_flag("-q,--quiet", a->quiet, "No progress");

@@ -6,6 +6,7 @@ namespace lissom::cli {
 
 // One file each, named as the verb.
 void add_compress(CLI::App& app, int& exit_code);
+void add_check(CLI::App& app, int& exit_code);
 void add_report(CLI::App& app, int& exit_code);
 void add_run(CLI::App& app, int& exit_code);
 void add_bench(CLI::App& app, int& exit_code);
@@ -18,8 +19,8 @@ void add_tokenize(CLI::App& app, int& exit_code);
 std::span<const Verb> verbs() {
   static constexpr Verb kVerbs[] = {
       // In the order in which --help lists them.
-      {add_compress}, {add_run},     {add_bench}, {add_report},     {add_info},
-      {add_tokenize}, {add_convert}, {add_eval},  {add_completion},
+      {add_compress}, {add_check},    {add_run},     {add_bench}, {add_report},
+      {add_info},     {add_tokenize}, {add_convert}, {add_eval},  {add_completion},
   };
   return kVerbs;
 }

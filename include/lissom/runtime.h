@@ -1,6 +1,7 @@
 #pragma once
 // Runs a graph on the CPU straight from packed weights. No torch.
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -42,6 +43,24 @@ class Model {
   [[nodiscard]] virtual const Graph& graph() const = 0;
   [[nodiscard]] virtual uint64_t weight_bytes() const = 0;
 };
+
+/// Memory of a model at work, bytes. What the process has anyway (code, tokenizer, metadata) is not in it.
+struct MemoryNeed {
+  uint64_t weights = 0;      ///< as the kernels hold them
+  uint64_t cache = 0;        ///< keys and values
+  uint64_t activations = 0;  ///< and prepared inputs and logits, of the largest batch
+  uint64_t loading = 0;      ///< the most while the weights come in: those that are there, and one more as the
+                             ///< file has it
+  [[nodiscard]] uint64_t peak() const { return std::max(loading, weights + cache + activations); }
+};
+struct Load {
+  int64_t context = 512, sequences = 1;  ///< as for Session::create
+  int64_t rows = 512, wanted = 1;        ///< of the largest batch, and how many of them want logits
+};
+/// Foretells it from shapes and types alone: `tensors` may be of a file that is not there yet. Fails as
+/// Model::load does on a graph that does not fit together; tensors of unknown codecs count with their bytes.
+[[nodiscard]] Result<MemoryNeed> memory_needed(const Graph& graph, std::span<const TensorInfo> tensors,
+                                               const RuntimeOptions& options, const Load& load);
 
 /// Sees the input of every linear as it runs, once per label: label, rows × cols, F32. For calibration
 /// statistics: every row of every block, while the head sees the wanted rows alone.

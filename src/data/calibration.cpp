@@ -10,11 +10,6 @@
 namespace lissom {
 namespace {
 
-constexpr int64_t kAtOnce = 32;  ///< sequences of a batch: one pass over the weights gives a token of each
-/// Draws among so many of the likeliest tokens. Without a bound, half the time goes into sorting a tail that
-/// holds a few percent of the probability.
-constexpr int kLikeliest = 1024;
-
 /// SplitMix64: every sequence's seed, and the start tokens.
 struct Seeds {
   uint64_t state;
@@ -57,8 +52,8 @@ class Writer {
 
   Sequence start(bool varied) {
     Sequence s;
-    s.sampler =
-        Sampler({.temperature = 1.0F, .top_k = kLikeliest, .top_p = 0.95F, .min_p = 0, .seed = seeds_.next()});
+    s.sampler = Sampler(
+        {.temperature = 1.0F, .top_k = kSampledLikeliest, .top_p = 0.95F, .min_p = 0, .seed = seeds_.next()});
     if (first_ >= 0) s.tokens.push_back(first_);
     if (varied || first_ < 0) s.tokens.push_back(plain_[seeds_.next() % plain_.size()]);
     return s;
@@ -128,7 +123,7 @@ Result<std::vector<std::vector<int32_t>>> sample_calibration_tokens(const std::s
                        " cannot write its own calibration text: give one with --calib");
   }
   if (config.context > 0) length = std::min(length, config.context);
-  const int64_t at_once = std::min<int64_t>(kAtOnce, (tokens + length - 1) / length);
+  const int64_t at_once = std::min<int64_t>(kSampledAtOnce, (tokens + length - 1) / length);
   LISSOM_TRY(const std::unique_ptr<Session> session, Session::create(model, length * at_once, at_once));
   Writer writer(*model, tokenizer, *session, wanted);
   if (!writer.has_vocabulary()) return bad_input("the vocabulary has nothing but control tokens");

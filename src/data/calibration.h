@@ -13,6 +13,12 @@
 
 namespace lissom {
 
+/// Sequences that are drawn side by side: one pass over the weights gives a token of each.
+inline constexpr int64_t kSampledAtOnce = 32;
+/// Draws among so many of the likeliest tokens. Without a bound, half the time goes into sorting a tail that
+/// holds a few percent of the probability.
+inline constexpr int kSampledLikeliest = 1024;
+
 struct OwnText {
   int64_t tokens = 0;  ///< in all
   uint64_t seed = 0;

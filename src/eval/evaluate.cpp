@@ -6,6 +6,7 @@
 
 #include "base/threads.h"
 #include "data/windows.h"
+#include "eval/passes.h"
 #include "eval/peak_memory.h"
 #include "eval/rows.h"
 #include "eval/statistics.h"
@@ -14,9 +15,6 @@
 
 namespace lissom {
 namespace {
-
-constexpr int64_t kPassTokens = 1024;                ///< tokens of a forward pass, unless one window has more
-constexpr int64_t kLogitBytes = int64_t{64} << 20U;  ///< of one model held at once
 
 Result<void> check_decoder(const Checkpoint& model) {
   if (model.config.causal && model.graph.logits >= 0 && model.config.labels.empty()) return {};

@@ -50,6 +50,9 @@ class PackedMatrix {
   [[nodiscard]] static Result<std::unique_ptr<PackedMatrix>> pack(
       Target target, const Codec& codec, int64_t rows, int64_t cols, std::span<const std::byte> bytes,
       std::shared_ptr<const void> keep, ThreadPool& pool, Precision precision = Precision::fast);
+  /// bytes() of what pack() would make of a matrix of this shape.
+  [[nodiscard]] static uint64_t packed_bytes(const Codec& codec, int64_t rows, int64_t cols,
+                                             Precision precision = Precision::fast);
   [[nodiscard]] virtual int64_t rows() const = 0;
   [[nodiscard]] virtual int64_t cols() const = 0;
   [[nodiscard]] virtual bool repacked() const = 0;

@@ -313,4 +313,18 @@ Result<std::unique_ptr<PackedMatrix>> PackedMatrix::pack(Target target, const Co
   return std::make_unique<DecodedMatrix>(table, codec, rows, cols, bytes, std::move(keep), table.f32);
 }
 
+uint64_t PackedMatrix::packed_bytes(const Codec& codec, int64_t rows, int64_t cols, Precision precision) {
+  const auto panels = static_cast<uint64_t>(panels_of(rows));
+  if (precision == Precision::fast) {
+    for (const BlockPacker& packer : block_packers())
+      if (codec.name() == packer.codec) return panels * static_cast<uint64_t>(packer.panel_bytes(cols));
+    for (const FloatFormat& format : kFloatFormats)
+      if (codec.name() == format.codec)
+        return panels * static_cast<uint64_t>(FloatMatrix::panel_bytes(format, cols));
+  }
+  uint64_t bytes = 0;
+  for (const Component& part : codec.components(Shape{rows, cols})) bytes += part.bytes;
+  return bytes;
+}
+
 }  // namespace lissom::kernels

@@ -15,7 +15,9 @@
 #include "lissom/compress.h"
 #include "lissom/eval.h"
 #include "lissom/gguf.h"
+#include "pipeline/forecast.h"
 #include "pipeline/health.h"
+#include "pipeline/machine.h"
 #include "pipeline/record.h"
 #include "pipeline/texts.h"
 #include "report/report.h"
@@ -349,6 +351,32 @@ Result<void> check_job(const CompressJob& job) {
   return {};
 }
 
+/// Nobody should learn after hours that a job cannot finish.
+Result<void> check_room(const Run& run) {
+  std::vector<Scheme> schemes;
+  for (const Target& target : run.targets) schemes.push_back(target.scheme);
+  CompressJob job = run.job;
+  job.verify = run.verify;
+  job.data_free = run.data_free;
+  LISSOM_TRY(const std::vector<Forecast> forecasts,
+             forecast(run.checkpoint, job, schemes, job.context, false, run.progress));
+  const uint64_t memory = available_memory() + resident_memory();
+  const uint64_t unused = free_disk(run.targets.front().out);
+  uint64_t taken = 0;
+  for (size_t i = 0; i < forecasts.size(); ++i) {
+    // What an earlier run has left is part of what this one needs.
+    uint64_t have = 0;
+    std::error_code code;
+    for (const fs::path& there : {run.targets[i].out, AtomicFile::partial_path(run.targets[i].out)})
+      if (const auto size = fs::file_size(there, code); !code) have += size;
+    Forecast rest = forecasts[i];
+    rest.file_bytes = taken + rest.file_bytes - std::min(have, rest.file_bytes);
+    LISSOM_CHECK(lissom::check_room(rest, run.targets[i].out, memory, unused));
+    taken = rest.file_bytes;
+  }
+  return {};
+}
+
 /// A finished result of an earlier run, where all it depends on is the same.
 std::optional<Json> take_over(Run& run, const Target& target) {
   if (!run.folder) return {};
@@ -382,6 +410,7 @@ Result<CompressOutcome> run_compress(const CompressJob& job, const Progress& all
     outcome.report = {{"results", run.results}, {"source", source_json(run.checkpoint, "")}};
     return outcome;
   }
+  if (job.check_room) LISSOM_CHECK(check_room(run));
   {
     ThreadPool pool(job.threads);
     LISSOM_TRY(run.digest, checkpoint_digest(run.checkpoint, pool, progress));

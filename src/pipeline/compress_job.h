@@ -33,6 +33,7 @@ struct CompressJob {
   std::optional<double> max_kld, max_ppl_delta;  ///< mean KL in nats; ppl - ppl_base
   std::optional<std::filesystem::path> report;   ///< folder for report.json and report.html
   bool dry_run = false;                          ///< plan only
+  bool check_room = true;                        ///< fail before the start where memory or disk would not do
 };
 
 struct CompressOutcome {

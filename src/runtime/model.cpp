@@ -3,32 +3,11 @@
 #include <algorithm>
 #include <new>
 
+#include "runtime/needs.h"
+
 namespace lissom {
 namespace runtime {
 namespace {
-
-/// What an op needs of a weight.
-struct Needs {
-  bool matrix = false, table = false, vector = false;
-  [[nodiscard]] bool any() const { return matrix || table || vector; }
-};
-
-std::vector<Needs> needs_of(const Graph& graph) {
-  std::vector<Needs> needs(graph.weights.size());
-  const auto at = [&](WeightId id) -> Needs& { return needs[static_cast<size_t>(id)]; };
-  for (const Op& op : graph.ops) {
-    if (const auto* embed = std::get_if<EmbedOp>(&op)) at(embed->table).table = true;
-    if (const auto* linear = std::get_if<LinearOp>(&op)) {
-      at(linear->weight).matrix = true;
-      if (linear->bias >= 0) at(linear->bias).vector = true;
-    }
-    if (const auto* norm = std::get_if<NormOp>(&op)) {
-      at(norm->weight).vector = true;
-      if (norm->bias >= 0) at(norm->bias).vector = true;
-    }
-  }
-  return needs;
-}
 
 struct Loader {
   LoadedModel& model;

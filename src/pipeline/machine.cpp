@@ -1,0 +1,73 @@
+#include "pipeline/machine.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cstdio>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace lissom {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t kMost = 64 << 10;
+
+/// A file of /proc or /sys: they tell no size, so that they are read to their end.
+std::optional<std::string> system_file(const fs::path& path) {
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "re"), std::fclose);
+  if (!file) return {};
+  std::string text(kMost, '\0');
+  text.resize(std::fread(text.data(), 1, text.size(), file.get()));
+  return text;
+}
+
+/// The number after `key` in a text of lines "key value [kB]"; with an empty key, the text's own.
+std::optional<uint64_t> number_after(const fs::path& path, std::string_view key) {
+  const std::optional<std::string> text = system_file(path);
+  if (!text) return {};
+  size_t at = text->find(key);
+  if (at == std::string::npos) return {};
+  at = text->find_first_not_of(" \t", at + key.size());
+  if (at == std::string::npos) return {};
+  uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text->data() + at, text->data() + text->size(), value);
+  if (error != std::errc()) return {};  // "max": no limit
+  const bool kib = std::string_view(end, text->data() + text->size()).starts_with(" kB");
+  return kib ? value * 1024 : value;
+}
+
+/// What is left of a control group's limit; nothing where there is none.
+std::optional<uint64_t> group_left(const fs::path& limit, const fs::path& usage) {
+  const auto most = number_after(limit, ""), used = number_after(usage, "");
+  if (!most || !used) return {};
+  return *most > *used ? *most - *used : 0;
+}
+
+}  // namespace
+
+uint64_t available_memory() {
+  const auto system = number_after("/proc/meminfo", "MemAvailable:");
+  const fs::path groups = "/sys/fs/cgroup";
+  auto left = group_left(groups / "memory.max", groups / "memory.current");
+  if (!left)
+    left = group_left(groups / "memory/memory.limit_in_bytes", groups / "memory/memory.usage_in_bytes");
+  if (!left) return system.value_or(0);
+  return system ? std::min(*system, *left) : *left;
+}
+
+uint64_t resident_memory() {
+  return number_after("/proc/self/status", "VmRSS:").value_or(0);
+}
+
+uint64_t free_disk(const fs::path& path) {
+  std::error_code code;
+  fs::path at = fs::absolute(path, code);
+  while (!at.empty() && !fs::is_directory(at, code) && at != at.root_path()) at = at.parent_path();
+  const fs::space_info space = fs::space(at, code);
+  return code ? 0 : space.available;
+}
+
+}  // namespace lissom

@@ -1,0 +1,70 @@
+#include <algorithm>
+#include <map>
+
+#include "base/threads.h"
+#include "kernels/kernels.h"
+#include "lissom/codec.h"
+#include "lissom/runtime.h"
+#include "runtime/needs.h"
+#include "runtime/program.h"
+
+namespace lissom {
+namespace {
+
+using runtime::Needs;
+using runtime::Program;
+
+uint64_t held_bytes(const TensorInfo& info, const Needs& needs, kernels::Precision precision) {
+  const Codec* codec = find_codec(info.type);
+  uint64_t bytes = 0;
+  if (needs.vector) bytes += static_cast<uint64_t>(info.shape.elements()) * sizeof(float);
+  if (needs.matrix)
+    bytes += codec == nullptr
+                 ? info.bytes
+                 : kernels::PackedMatrix::packed_bytes(*codec, info.shape.rows(), info.shape.cols(), precision);
+  return bytes;  // a table stays in the file; the few rows that are read of it do not count
+}
+
+/// Slots, and the widest product's input as the kernels want it: at most F32, as large again as the slot.
+uint64_t activation_bytes(const Program& program, const Load& load, bool compacts) {
+  int64_t floats = 0, widest = 0;
+  for (const runtime::Slot& slot : program.slots)
+    floats += slot.width * (slot.late && compacts ? load.wanted : load.rows);
+  for (const runtime::Step& step : program.steps)
+    if (const auto* product = std::get_if<runtime::Product>(&step))
+      widest = std::max(widest, product->in.width);
+  return static_cast<uint64_t>(floats + widest * load.rows) * sizeof(float);
+}
+
+uint64_t cache_bytes(const Program& program, const RuntimeOptions& options, const Load& load) {
+  if (program.kv_layers == 0) return 0;
+  auto type = kernels::CacheType::f32;
+  if (program.has_cache && !options.exact)
+    type = options.cache == CacheType::q8_0 ? kernels::CacheType::q8_0 : kernels::CacheType::f16;
+  const int64_t layers = program.has_cache ? program.kv_layers : 1;
+  const int64_t row = program.kv_heads * kernels::cache_row_bytes(type, program.head_dim);
+  return static_cast<uint64_t>(2 * layers * load.context * row);
+}
+
+}  // namespace
+
+Result<MemoryNeed> memory_needed(const Graph& graph, std::span<const TensorInfo> tensors,
+                                 const RuntimeOptions& options, const Load& load) {
+  LISSOM_TRY(const Program program, runtime::lower(graph, runtime::CompactAt::last_attention));
+  std::map<std::string_view, const TensorInfo*> by_name;
+  for (const TensorInfo& info : tensors) by_name.emplace(info.name, &info);
+  const auto precision = options.exact ? kernels::Precision::exact : kernels::Precision::fast;
+  const std::vector<Needs> needs = runtime::needs_of(graph);
+  MemoryNeed need;
+  for (size_t i = 0; i < needs.size(); ++i) {
+    const auto found = by_name.find(graph.weights[i].name);
+    if (!needs[i].any() || found == by_name.end()) continue;
+    need.weights += held_bytes(*found->second, needs[i], precision);
+    need.loading = std::max(need.loading, need.weights + found->second->bytes);
+  }
+  need.cache = cache_bytes(program, options, load);
+  need.activations = activation_bytes(program, load, graph.logits >= 0);
+  return need;
+}
+
+}  // namespace lissom

@@ -1,0 +1,43 @@
+#include <gtest/gtest.h>
+
+#include "runtime/testing.h"
+
+namespace lissom {
+namespace {
+
+using runtime::testing::tiny_model;
+using runtime::testing::TinyModel;
+
+std::vector<TensorInfo> list_of(const Checkpoint& checkpoint) {
+  const auto tensors = checkpoint.tensors->tensors();
+  return {tensors.begin(), tensors.end()};
+}
+
+TEST(MemoryNeed, WeightsAreWhatAModelHolds) {
+  for (const bool exact : {false, true}) {
+    const TinyModel tiny = tiny_model({});
+    const RuntimeOptions options{.threads = 1, .exact = exact};
+    const auto model = Model::load(tiny.checkpoint, options);
+    ASSERT_TRUE(model);
+    const auto need = memory_needed(tiny.checkpoint.graph, list_of(tiny.checkpoint), options, {});
+    ASSERT_TRUE(need);
+    EXPECT_EQ(need->weights, (*model)->weight_bytes()) << exact;
+    EXPECT_GT(need->loading, need->weights / 2);
+  }
+}
+
+TEST(MemoryNeed, GrowsWithTheLoad) {
+  const TinyModel tiny = tiny_model({});
+  const auto tensors = list_of(tiny.checkpoint);
+  const auto need = [&](const Load& load) {
+    return memory_needed(tiny.checkpoint.graph, tensors, {}, load).value();
+  };
+  const Load small{64, 1, 16, 1}, wide{64, 1, 32, 1}, twice{128, 1, 16, 1};
+  const MemoryNeed base = need(small);
+  EXPECT_EQ(need(twice).cache, 2 * base.cache);
+  EXPECT_EQ(need(twice).activations, base.activations);
+  EXPECT_GT(need(wide).activations, base.activations);
+}
+
+}  // namespace
+}  // namespace lissom

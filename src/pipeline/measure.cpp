@@ -12,7 +12,6 @@
 #include "compress/checksum.h"
 #include "compress/digest.h"
 #include "compress/encode.h"
-#include "data/calibration.h"
 #include "eval/rows.h"
 #include "lissom/codec.h"
 #include "model/arch.h"

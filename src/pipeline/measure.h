@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "data/calibration.h"
 #include "lissom/model.h"
 #include "lissom/result.h"
 #include "lissom/runtime.h"
@@ -34,7 +35,7 @@ struct ModelSpeed {
     return static_cast<double>(layers) * block_generate + head_generate;
   }
 };
-inline constexpr int64_t kMeasuredBatch = 32;
+inline constexpr int64_t kMeasuredBatch = kSampledAtOnce;
 
 /// Runs the first block and the first two blocks of the architecture, with weights of zeros in the types that
 /// `tensors` names (for a block, those that most blocks have). Needs the memory of two blocks. Encoders have

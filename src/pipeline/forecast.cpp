@@ -157,6 +157,7 @@ Result<void> add_memory(const Common& c, const std::vector<TensorInfo>& source, 
   for (const TensorInfo& info : source) largest = std::max(largest, info.bytes);
   const uint64_t encoding = encoding_memory(c.checkpoint, plan, CompressOptions{}.step_weights);
   const uint64_t digest = std::max(kDigestBatch, largest);
+  forecast.process_memory = c.process;
   forecast.run_memory = c.process + run;
   forecast.evaluate_memory = c.predicts ? c.process + evaluation : 0;
   forecast.compress_memory =

@@ -16,7 +16,7 @@ namespace lissom::cli {
 namespace {
 
 struct Options {
-  std::string model;
+  std::string model, revision;
   BenchOptions bench;
   bool json = false, quiet = false;
 };
@@ -58,9 +58,10 @@ void print_table(const std::vector<BenchResult>& results) {
 }
 
 int run(const Options& o) {
-  const auto checkpoint = open_checkpoint(o.model, {.need_tokenizer = false});
+  const Progress progress = console_progress(o.quiet || o.json);
+  const auto checkpoint = open_checkpoint(o.model, {.need_tokenizer = false, .revision = o.revision}, progress);
   if (!checkpoint) return fail(checkpoint.error());
-  const auto results = bench(*checkpoint, o.bench, console_progress(o.quiet || o.json));
+  const auto results = bench(*checkpoint, o.bench, progress);
   end_progress();
   if (!results) return interrupted() ? 130 : fail(results.error());
   if (o.json) {
@@ -76,7 +77,8 @@ int run(const Options& o) {
 void add_bench(CLI::App& app, int& exit_code) {
   CLI::App* verb = app.add_subcommand("bench", "Measure tokens per second, load time and memory");
   auto o = std::make_shared<Options>();
-  verb->add_option("MODEL", o->model, "A folder, a .gguf file or a hub id (org/name)")->required();
+  verb->add_option("MODEL", o->model, "A folder, a .gguf, or org/name on the Hugging Face hub")->required();
+  verb->add_option("--revision", o->revision, kRevisionHelp);
   verb->add_option("--threads,-t", o->bench.threads,
                    "Thread counts, separated by commas; 0: all physical cores")
       ->delimiter(',')

@@ -138,7 +138,8 @@ int run(const Arguments& a) {
 void add_compress(CLI::App& app, int& exit_code) {
   CLI::App* verb = app.add_subcommand("compress", "Make a model smaller, and measure what it lost");
   auto a = std::make_shared<Arguments>();
-  verb->add_option("model", a->job.model, "A folder, a .gguf, or org/name in the local hub cache")->required();
+  verb->add_option("model", a->job.model, "A folder, a .gguf, or org/name on the Hugging Face hub")->required();
+  verb->add_option("--revision", a->job.revision, kRevisionHelp);
   verb->add_option("-o,--out", a->out, "A .gguf to write, or a folder (MODEL-SCHEME.gguf in it)");
   verb->add_option("-t,--target", a->targets, "quality, balanced or size; several with commas")->delimiter(',');
   verb->add_option("-s,--scheme", a->schemes, "Q4_K_M and the like, or a YAML file; several with commas")

@@ -6,6 +6,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "console.h"
 #include "lissom/model.h"
 #include "verbs.h"
 
@@ -13,17 +14,19 @@ namespace lissom::cli {
 namespace {
 
 struct Arguments {
-  std::string in, out;
+  std::string in, out, revision;
   ConvertOptions options;
   double shard_gigabytes = 5;
   bool json = false;
 };
 
 Result<void> run(const Arguments& a) {
-  LISSOM_TRY(const Checkpoint checkpoint, open_checkpoint(a.in));
+  const Progress progress = console_progress(a.json);
+  LISSOM_TRY(const Checkpoint checkpoint, open_checkpoint(a.in, {.revision = a.revision}, progress));
   ConvertOptions options = a.options;
   options.shard_bytes = static_cast<uint64_t>(a.shard_gigabytes * 1e9);
-  LISSOM_CHECK(convert(checkpoint, a.out, options, Progress{}));
+  LISSOM_CHECK(convert(checkpoint, a.out, options, progress));
+  end_progress();
   if (a.json) {
     const nlohmann::json result = {{"out", a.out},
                                    {"architecture", checkpoint.config.arch},
@@ -46,7 +49,8 @@ void add_convert(CLI::App& app, int& exit_code) {
       "  lissom convert ./SmolLM2-135M smollm2.gguf --type F16\n"
       "  lissom convert smollm2.gguf ./SmolLM2-135M --type BF16");
   auto a = std::make_shared<Arguments>();
-  verb->add_option("IN", a->in, "Hugging Face folder, GGUF, or org/name in the local hub cache")->required();
+  verb->add_option("IN", a->in, "Hugging Face folder, GGUF, or org/name on the Hugging Face hub")->required();
+  verb->add_option("--revision", a->revision, kRevisionHelp);
   verb->add_option("OUT", a->out, "a .gguf file, or a new folder")->required();
   verb->add_option("--type", a->options.type,
                    "of matrices: keep, F32, F16 or BF16; quantized tensors become F32 with keep")

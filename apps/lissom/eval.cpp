@@ -21,7 +21,7 @@ namespace {
 constexpr int kInterrupted = 130;
 
 struct Arguments {
-  std::string model, base, text;
+  std::string model, revision, base, text;
   EvalOptions options;
   double max_kld = NAN, max_ppl_delta = NAN;
   bool json = false, quiet = false;
@@ -44,12 +44,13 @@ Result<EvalResult> measure(const Arguments& a) {
   LISSOM_CHECK(check(a));
   // Everything cheap that can be wrong is found before a model is loaded.
   LISSOM_TRY(const std::string text, read_text(a.text));
-  LISSOM_TRY(const Checkpoint model, open_checkpoint(a.model));
+  const Progress progress = console_progress(a.quiet);
+  LISSOM_TRY(const Checkpoint model, open_checkpoint(a.model, {.revision = a.revision}, progress));
   std::optional<Checkpoint> base;
   if (!a.base.empty()) {
-    LISSOM_TRY(base, open_checkpoint(a.base, {.need_tokenizer = false}));
+    LISSOM_TRY(base, open_checkpoint(a.base, {.need_tokenizer = false}, progress));
   }
-  auto result = evaluate(model, base ? &*base : nullptr, text, a.options, console_progress(a.quiet));
+  auto result = evaluate(model, base ? &*base : nullptr, text, a.options, progress);
   end_progress();
   return result;
 }
@@ -118,7 +119,8 @@ int run(const Arguments& a) {
 void add_eval(CLI::App& app, int& exit_code) {
   CLI::App* verb = app.add_subcommand("eval", "Measure perplexity, and the KL divergence from a base model");
   auto a = std::make_shared<Arguments>();
-  verb->add_option("MODEL", a->model, "A folder, a .gguf, or org/name in the local hub cache")->required();
+  verb->add_option("MODEL", a->model, "A folder, a .gguf, or org/name on the Hugging Face hub")->required();
+  verb->add_option("--revision", a->revision, kRevisionHelp);
   verb->add_option("--against", a->base, "The base to compare with, mostly what MODEL was made from");
   verb->add_option("--text", a->text, "UTF-8 text to read");
   verb->add_option("--ctx", a->options.context, "Tokens per window; the second half of each is scored")

@@ -17,9 +17,10 @@
 #include <vector>
 
 #include "base/text.h"
-#include "format/hf.h"
+#include "console.h"
 #include "format/json.h"
 #include "format/safetensors.h"
+#include "hub/hub.h"
 #include "lissom/gguf.h"
 #include "table.h"
 #include "verbs.h"
@@ -120,7 +121,7 @@ Result<Description> describe_folder(const fs::path& folder) {
   return d;
 }
 
-Result<Description> describe(const std::string& model) {
+Result<Description> describe(const std::string& model, const std::string& revision) {
   const fs::path path(model);
   std::error_code ignored;
   if (fs::is_regular_file(path, ignored)) {
@@ -128,7 +129,8 @@ Result<Description> describe(const std::string& model) {
       return describe_safetensors(path);
     if (path.extension() == ".gguf") return describe_gguf(path);
   }
-  LISSOM_TRY(const ModelPath resolved, resolve_model(model));
+  LISSOM_TRY(const ModelPath resolved, hub::find_model(model, {.revision = revision}, console_progress(false)));
+  end_progress();
   return resolved.kind == ModelKind::gguf ? describe_gguf(resolved.path) : describe_folder(resolved.path);
 }
 
@@ -285,7 +287,7 @@ void print_tables(const Description& d, bool list_tensors) {
 }
 
 struct Options {
-  std::string model;
+  std::string model, revision;
   bool tensors = false, json = false;
 };
 
@@ -298,12 +300,13 @@ void add_info(CLI::App& app, int& exit_code) {
       "Example:\n  lissom info model.gguf --tensors");
   auto options = std::make_shared<Options>();
   verb->add_option("MODEL", options->model,
-                   "a .gguf or .safetensors file, a Hugging Face folder, or org/name in the hub cache")
+                   "a .gguf or .safetensors file, a Hugging Face folder, or org/name on the Hugging Face hub")
       ->required();
+  verb->add_option("--revision", options->revision, kRevisionHelp);
   verb->add_flag("--tensors", options->tensors, "list every tensor");
   verb->add_flag("--json", options->json, "print one JSON object");
   verb->callback([&exit_code, options] {
-    const auto description = describe(options->model);
+    const auto description = describe(options->model, options->revision);
     if (!description) {
       exit_code = fail(description.error());
       return;

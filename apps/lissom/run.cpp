@@ -33,7 +33,7 @@ double seconds_since(Clock::time_point begin) {
 }
 
 struct Options {
-  std::string model, prompt, cache = "f16";
+  std::string model, revision, prompt, cache = "f16";
   int64_t predict = 128, context = 0;
   RuntimeOptions runtime;
   SamplingOptions sampling;
@@ -54,9 +54,10 @@ struct Loaded {
   std::shared_ptr<Model> model;
 };
 
-Result<Loaded> load(const Options& o) {
+Result<Loaded> load(const Options& o, const Progress& progress) {
   Loaded l;
-  LISSOM_TRY(l.checkpoint, open_checkpoint(o.model));
+  LISSOM_TRY(l.checkpoint, open_checkpoint(o.model, {.revision = o.revision}, progress));
+  end_progress();
   if (l.checkpoint.metadata == nullptr) return bad_input(o.model + ": no tokenizer");
   LISSOM_TRY(l.tokenizer, Tokenizer::from_gguf(*l.checkpoint.metadata, o.model));
   LISSOM_TRY(l.model, Model::load(l.checkpoint, o.runtime));
@@ -190,7 +191,7 @@ Result<int> run(const Options& o) {
   const Progress progress = console_progress(o.quiet);
   const auto begin = Clock::now();
   LISSOM_TRY(const std::string prompt, prompt_of(o));
-  LISSOM_TRY(const Loaded loaded, load(o));
+  LISSOM_TRY(const Loaded loaded, load(o, progress));
   const double load_seconds = seconds_since(begin);
   Encoding input = loaded.tokenizer->encode(prompt, !o.no_special);
   const Config& config = loaded.checkpoint.config;
@@ -247,7 +248,8 @@ void add_sampling(CLI::App* verb, SamplingOptions& s) {
 void add_run(CLI::App& app, int& exit_code) {
   CLI::App* verb = app.add_subcommand("run", "Continue a text; classify or embed it with an encoder");
   auto o = std::make_shared<Options>();
-  verb->add_option("MODEL", o->model, "A folder, a .gguf file or a hub id (org/name)")->required();
+  verb->add_option("MODEL", o->model, "A folder, a .gguf, or org/name on the Hugging Face hub")->required();
+  verb->add_option("--revision", o->revision, kRevisionHelp);
   verb->add_option("--prompt,-p", o->prompt, "The text; - reads standard input")->required();
   verb->add_option("--predict,-n", o->predict, "Tokens to generate at most")
       ->capture_default_str()

@@ -8,8 +8,9 @@
 #include <string>
 
 #include "base/file.h"
-#include "format/hf.h"
+#include "console.h"
 #include "format/json.h"
+#include "hub/hub.h"
 #include "lissom/gguf.h"
 #include "lissom/tokenizer.h"
 #include "verbs.h"
@@ -20,14 +21,16 @@ namespace {
 constexpr uint64_t kTokenizerLimit = 64U << 20;
 
 struct Options {
-  std::string model, text;
+  std::string model, revision, text;
   bool decode = false, no_special = false, json = false, lines = false, json_lines = false, type_ids = false;
 };
 
-Result<std::unique_ptr<Tokenizer>> open_tokenizer(const std::string& model) {
+Result<std::unique_ptr<Tokenizer>> open_tokenizer(const std::string& model, const std::string& revision) {
   std::filesystem::path file = model;
   if (!std::filesystem::is_regular_file(file) || file.extension() != ".json") {
-    LISSOM_TRY(const ModelPath path, resolve_model(model));
+    const hub::FindOptions options{.revision = revision, .need = hub::Need::tokenizer};
+    LISSOM_TRY(const ModelPath path, hub::find_model(model, options, console_progress(false)));
+    end_progress();
     if (path.kind == ModelKind::gguf) {
       LISSOM_TRY(const std::shared_ptr<GgufFile> gguf, GgufFile::open(path.path));
       return Tokenizer::from_gguf(gguf->metadata(), path.path.string());
@@ -102,7 +105,7 @@ std::string read_standard_input() {
 }
 
 Result<void> run(const Options& o, bool has_text) {
-  LISSOM_TRY(const std::unique_ptr<Tokenizer> tokenizer, open_tokenizer(o.model));
+  LISSOM_TRY(const std::unique_ptr<Tokenizer> tokenizer, open_tokenizer(o.model, o.revision));
   const std::string input = has_text ? o.text : read_standard_input();
   const auto print = [](const std::string& line) {
     std::fwrite(line.data(), 1, line.size(), stdout);
@@ -136,8 +139,10 @@ void add_tokenize(CLI::App& app, int& exit_code) {
       "  echo '19556 905' | lissom tokenize model.gguf --decode\n"
       "  lissom tokenize ./model --lines < text.txt");
   auto options = std::make_shared<Options>();
-  verb->add_option("MODEL", options->model, "Folder, tokenizer.json, .gguf, or org/name in the local hub cache")
+  verb->add_option("MODEL", options->model,
+                   "Folder, tokenizer.json, .gguf, or org/name on the Hugging Face hub")
       ->required();
+  verb->add_option("--revision", options->revision, kRevisionHelp);
   CLI::Option* text =
       verb->add_option("TEXT", options->text, "The text, or ids with --decode; standard input if left out");
   verb->add_flag("--decode", options->decode, "Ids to text");

@@ -2,6 +2,8 @@
 
 #include <cstdio>
 
+#include "console.h"
+
 namespace lissom::cli {
 
 // One file each, named as the verb.
@@ -26,7 +28,9 @@ std::span<const Verb> verbs() {
 }
 
 int fail(const Error& error) {
+  end_progress();
   std::fprintf(stderr, "lissom: error: %s\n", error.message.c_str());
+  if (error.kind == ErrorKind::cancelled) return 130;
   return error.kind == ErrorKind::limit ? 1 : 2;
 }
 

@@ -18,8 +18,12 @@ struct Verb {
 };
 [[nodiscard]] std::span<const Verb> verbs();
 
+/// For --revision, of every verb that takes a MODEL.
+inline constexpr const char* kRevisionHelp = "Of a model on the hub: branch, tag or commit; else main";
+
 /// Prints the error as "lissom: error: …" to stderr and gives its exit code: the one place where errors become
-/// text.
+/// text. A stop by
+/// Ctrl-C is 130.
 int fail(const Error& error);
 
 }  // namespace lissom::cli

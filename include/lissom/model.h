@@ -177,9 +177,12 @@ struct Checkpoint {
 
 struct OpenOptions {
   bool need_tokenizer = true;
+  std::string revision = {};  ///< of a model on the hub: branch, tag or commit; empty: main
 };
-/// Opens a folder, a .gguf file, or the snapshot of `org/name` in the local hub cache.
-[[nodiscard]] Result<Checkpoint> open_checkpoint(const std::string& model, const OpenOptions& options = {});
+/// Opens a folder, a .gguf file, or `org/name` of the Hugging Face hub, which is downloaded into its cache
+/// where it is not there yet (docs/hub.md); progress counts the bytes under "download".
+[[nodiscard]] Result<Checkpoint> open_checkpoint(const std::string& model, const OpenOptions& options = {},
+                                                 const Progress& progress = {});
 
 /// All metadata that llama.cpp needs to load this model from a GGUF: general.*, the architecture's keys,
 /// tokenizer.*. A writer adds general.file_type and general.quantization_version.

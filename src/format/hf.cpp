@@ -1,12 +1,10 @@
 #include "format/hf.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <system_error>
 #include <vector>
 
 #include "base/file.h"
-#include "base/text.h"
 #include "format/safetensors.h"
 
 namespace lissom {
@@ -21,19 +19,6 @@ bool is_file(const fs::path& path) {
 bool is_folder(const fs::path& path) {
   std::error_code ignored;
   return fs::is_directory(path, ignored);
-}
-
-std::string environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value == nullptr ? "" : value;
-}
-
-fs::path hub_cache() {
-  if (const std::string cache = environment("HF_HUB_CACHE"); !cache.empty()) return cache;
-  if (const std::string home = environment("HF_HOME"); !home.empty()) return fs::path(home) / "hub";
-  if (const std::string xdg = environment("XDG_CACHE_HOME"); !xdg.empty())
-    return fs::path(xdg) / "huggingface" / "hub";
-  return fs::path(environment("HOME")) / ".cache" / "huggingface" / "hub";
 }
 
 /// "…-00002-of-00003.gguf": a file of a split model that is not its first.
@@ -77,32 +62,6 @@ Result<ModelPath> resolve_folder(const fs::path& folder) {
   return bad_input(folder.string() + ": holds neither config.json (a Hugging Face model) nor a .gguf file");
 }
 
-bool valid_hub_part(std::string_view part) {
-  if (part.empty() || part.size() > 96 || part.front() == '.' || part.front() == '-') return false;
-  return std::ranges::all_of(part, [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
-           c == '.';
-  });
-}
-
-Result<ModelPath> resolve_hub(const std::string& model, const std::string& org, const std::string& name) {
-  const fs::path cache = hub_cache();
-  const fs::path repo = cache / ("models--" + org + "--" + name);
-  if (!is_folder(repo))
-    return bad_input(model + ": is no file or folder here, and the hub cache has no " + repo.string() +
-                     " (HF_HUB_CACHE or HF_HOME choose another cache; `hf download " + model + "` fills it)");
-  LISSOM_TRY(std::string revision, read_file(repo / "refs" / "main", 256));
-  while (!revision.empty() && (revision.back() == '\n' || revision.back() == '\r' || revision.back() == ' '))
-    revision.pop_back();
-  if (!valid_hub_part(revision))
-    return bad_input((repo / "refs" / "main").string() + ": " + in_quotes(revision) + " is not a revision");
-  const fs::path snapshot = repo / "snapshots" / revision;
-  if (!is_folder(snapshot))
-    return bad_input(model + ": refs/main names revision " + revision + ", but " + snapshot.string() +
-                     " is absent");
-  return resolve_folder(snapshot);
-}
-
 }  // namespace
 
 Result<ModelPath> resolve_model(const std::string& model) {
@@ -119,11 +78,6 @@ Result<ModelPath> resolve_model(const std::string& model) {
       if (!refused) return tl::unexpected(refused.error());
     }
     return unsupported(model + ": is neither a .gguf file nor a Hugging Face folder");
-  }
-  const size_t slash = model.find('/');
-  if (slash != std::string::npos) {
-    const std::string org = model.substr(0, slash), name = model.substr(slash + 1);
-    if (valid_hub_part(org) && valid_hub_part(name)) return resolve_hub(model, org, name);
   }
   return bad_input(model + ": no such file or folder");
 }

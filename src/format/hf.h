@@ -1,5 +1,5 @@
 #pragma once
-// Hugging Face folders and the local hub cache.
+// Hugging Face folders.
 
 #include <filesystem>
 #include <memory>
@@ -15,8 +15,7 @@ struct ModelPath {
   ModelKind kind;
   std::filesystem::path path;  ///< the folder, or the (first) .gguf file
 };
-/// A folder, a .gguf, or `org/name` in the cache (HF_HUB_CACHE, $HF_HOME/hub, ~/.cache/huggingface/hub; the
-/// snapshot that refs/main names). A folder that holds a single GGUF resolves to it.
+/// A local folder or .gguf (hub/hub.h finds org/name). A folder that holds a single GGUF resolves to it.
 [[nodiscard]] Result<ModelPath> resolve_model(const std::string& model);
 
 /// The folder's weights: model.safetensors or its index. A folder with pytorch_model.bin alone is refused with

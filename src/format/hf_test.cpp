@@ -3,9 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <optional>
-
 #include "base/file.h"
 #include "hostile/bytes.h"
 #include "support/temp_folder.h"
@@ -17,26 +14,6 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using testing::TempFolder;
 namespace fs = std::filesystem;
-
-/// Sets variables for one test; gtest runs them one after the other.
-class Environment {
- public:
-  ~Environment() {
-    for (const auto& [name, value] : old_)
-      if (value)
-        ::setenv(name.c_str(), value->c_str(), 1);
-      else
-        ::unsetenv(name.c_str());
-  }
-  void set(const std::string& name, const std::string& value) {
-    const char* old = std::getenv(name.c_str());
-    old_.emplace_back(name, old == nullptr ? std::nullopt : std::optional<std::string>(old));
-    ::setenv(name.c_str(), value.c_str(), 1);
-  }
-
- private:
-  std::vector<std::pair<std::string, std::optional<std::string>>> old_;
-};
 
 void touch(const fs::path& path, const std::string& text = "") {
   fs::create_directories(path.parent_path());
@@ -68,38 +45,6 @@ TEST(ResolveModel, FilesAndFolders) {
   EXPECT_THAT(error_of(folder / "none"), HasSubstr("neither config.json"));
   EXPECT_THAT(error_of(folder / "absent.gguf"), HasSubstr("no such file"));
   EXPECT_THAT(error_of(""), HasSubstr("empty"));
-}
-
-TEST(ResolveModel, HubCache) {
-  const TempFolder folder;
-  Environment environment;
-  environment.set("HF_HUB_CACHE", folder.path());
-  const fs::path repo = folder / "models--org--name";
-  EXPECT_THAT(error_of("org/name"), AllOf(HasSubstr(repo.string()), HasSubstr("HF_HUB_CACHE")));
-  touch(repo / "refs/main", "abc123\n");
-  EXPECT_THAT(error_of("org/name"), HasSubstr("revision abc123"));
-  touch(repo / "blobs/1", "{}");
-  fs::create_directories(repo / "snapshots/abc123");
-  fs::create_symlink("../../blobs/1", repo / "snapshots/abc123/config.json");
-  EXPECT_EQ(resolve_model("org/name")->path, repo / "snapshots/abc123");
-  for (const char* bad : {"../..", "", ".", "a/b", "-x"}) {
-    touch(repo / "refs/main", bad);
-    EXPECT_THAT(error_of("org/name"), HasSubstr("is not a revision")) << bad;
-  }
-  EXPECT_THAT(error_of("../name"), HasSubstr("no such file"));
-  EXPECT_THAT(error_of("org/name/more"), HasSubstr("no such file"));
-}
-
-TEST(ResolveModel, HubCacheElsewhere) {
-  const TempFolder folder;
-  Environment environment;
-  environment.set("HF_HUB_CACHE", "");
-  environment.set("HF_HOME", folder.path());
-  EXPECT_THAT(error_of("o/n"), HasSubstr((folder / "hub/models--o--n").string()));
-  environment.set("HF_HOME", "");
-  environment.set("XDG_CACHE_HOME", "");
-  environment.set("HOME", folder.path());
-  EXPECT_THAT(error_of("o/n"), HasSubstr((folder / ".cache/huggingface/hub/models--o--n").string()));
 }
 
 TEST(HfWeights, PicklesAreRefusedWithTheWayOut) {

@@ -4,6 +4,7 @@
 
 #include "base/text.h"
 #include "format/hf.h"
+#include "hub/hub.h"
 #include "lissom/gguf.h"
 #include "lissom/tokenizer.h"
 #include "model/arch.h"
@@ -81,7 +82,7 @@ Result<Config> config_of_folder(const fs::path& folder, const Architecture*& arc
 
 std::string display_name(const Config& config, const fs::path& path) {
   if (!config.name.empty()) return fs::path(config.name).filename().string();
-  return fs::absolute(path).lexically_normal().filename().string();
+  return hub::display_name_of(path);
 }
 
 Result<Checkpoint> open_folder(const fs::path& folder, const OpenOptions& options) {
@@ -158,8 +159,9 @@ Result<Checkpoint> open_gguf(const fs::path& path) {
 
 }  // namespace
 
-Result<Checkpoint> open_checkpoint(const std::string& model, const OpenOptions& options) {
-  LISSOM_TRY(const ModelPath where, resolve_model(model));
+Result<Checkpoint> open_checkpoint(const std::string& model, const OpenOptions& options,
+                                   const Progress& progress) {
+  LISSOM_TRY(const ModelPath where, hub::find_model(model, {.revision = options.revision}, progress));
   auto opened = where.kind == ModelKind::gguf ? open_gguf(where.path) : open_folder(where.path, options);
   if (!opened && opened.error().message.find(where.path.string()) == std::string::npos)
     return tl::unexpected(opened.error().within(where.path.string()));

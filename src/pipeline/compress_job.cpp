@@ -12,6 +12,7 @@
 #include "compress/digest.h"
 #include "compress/header.h"
 #include "data/overlap.h"
+#include "hub/hub.h"
 #include "lissom/compress.h"
 #include "lissom/eval.h"
 #include "lissom/gguf.h"
@@ -71,7 +72,7 @@ void warn(Run& run, const std::string& text) {
 std::string stem_of(const Checkpoint& checkpoint) {
   fs::path path = checkpoint.path;
   if (!path.has_filename()) path = path.parent_path();
-  const std::string name = path.extension() == ".gguf" ? path.stem().string() : path.filename().string();
+  const std::string name = path.extension() == ".gguf" ? path.stem().string() : hub::display_name_of(path);
   return name.empty() || name == "." || name == ".." ? "model" : name;
 }
 
@@ -398,7 +399,7 @@ Result<CompressOutcome> run_compress(const CompressJob& job, const Progress& all
     if (said.emplace(text).second) all.say(level, text);
   };
   Run run(job, progress);
-  LISSOM_TRY(run.checkpoint, open_checkpoint(job.model));
+  LISSOM_TRY(run.checkpoint, open_checkpoint(job.model, {.revision = job.revision}, progress));
   LISSOM_CHECK(adapt_to_model(run));
   LISSOM_CHECK(resolve_targets(run));
   CompressOutcome outcome;

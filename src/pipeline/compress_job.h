@@ -13,7 +13,8 @@
 namespace lissom {
 
 struct CompressJob {
-  std::string model;                 ///< folder, .gguf, or org/name in the hub cache
+  std::string model;                 ///< folder, .gguf, or org/name on the hub
+  std::string revision;              ///< of a model on the hub; empty: main
   std::filesystem::path out;         ///< a .gguf, or a folder; empty: MODEL-SCHEME.gguf here
   std::vector<std::string> schemes;  ///< names or YAML files; several need a folder
   double bits_per_weight = 0;        ///< instead of schemes: the largest built-in one within …

@@ -11,7 +11,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = pathlib.Path(os.environ.get("LISSOM_BIN", ROOT / "build/release/lissom"))
 # A room includes itself and the rooms before it (docs/design.md).
-ROOMS = "base codec format tokenizer model kernels runtime data eval compress report pipeline".split()
+ROOMS = "base codec format hub tokenizer model kernels runtime data eval compress report pipeline".split()
 
 
 def sources(*folders):

@@ -68,22 +68,30 @@ format:
 format-check: setup-test
 	clang-format-14 --dry-run -Werror $(CPP_FILES)
 
-lint: build
-	run-clang-tidy-14 -quiet -p build/release -j$(JOBS) '/(src|apps)/.*\.cpp$$' >build/lint.log 2>&1 || { grep -E 'warning:|error:' build/lint.log; exit 1; }
+lint: setup-test
+	@cmake --preset lint >/dev/null
+	@tools/lint.py build/lint
 
+# Each of the three prints its progress and its time. Only what they run is built.
+SANITIZED_TESTS = $(notdir $(shell find src -name '*_test.cpp' | cut -d/ -f2 | sort -u))
 asan: setup-test
-	cmake --preset asan >/dev/null
-	cmake --build --preset asan
-	ctest --test-dir build/asan --output-on-failure -j$(JOBS)
+	@cmake --preset asan >/dev/null
+	@tools/timed.sh "asan build" cmake --build --preset asan --target $(addprefix test_,$(SANITIZED_TESTS))
+	@tools/timed.sh "asan tests" tools/run_tests.sh build/asan $(SANITIZED_TESTS)
 
+# The rooms with threads or shared state.
+TSAN_TESTS = base kernels runtime tokenizer
 tsan: setup-test
-	cmake --preset tsan >/dev/null
-	cmake --build --preset tsan --target test_base test_kernels test_runtime test_tokenizer
-	ctest --test-dir build/tsan --output-on-failure -R '^(tsan|.*)' -j1
+	@cmake --preset tsan >/dev/null
+	@tools/timed.sh "tsan build" cmake --build --preset tsan --target $(addprefix test_,$(TSAN_TESTS))
+	@tools/timed.sh "tsan tests" tools/run_tests.sh build/tsan $(TSAN_TESTS)
 
 FUZZ_SECONDS ?= 30
-fuzz: asan
-	fuzz/run.sh build/asan $(FUZZ_SECONDS)
+FUZZERS = $(patsubst fuzz/%.cpp,%,$(wildcard fuzz/fuzz_*.cpp))
+fuzz: setup-test
+	@cmake --preset asan >/dev/null
+	@tools/timed.sh "fuzz build" cmake --build --preset asan --target $(FUZZERS)
+	@tools/timed.sh "fuzz" fuzz/run.sh build/asan $(FUZZ_SECONDS)
 
 install-test: build
 	examples/next_token/check.sh build/release .setup/install-test tests/golden/llama

@@ -22,7 +22,8 @@ struct Options {
 };
 
 nlohmann::json json_of(const BenchResult& r) {
-  return {{"threads", r.threads},
+  return {{"target", r.target},
+          {"threads", r.threads},
           {"prompt", r.prompt},
           {"generate", r.generate},
           {"prompt_tokens_per_second", r.prompt_tokens_per_second},
@@ -54,7 +55,7 @@ void print_table(const std::vector<BenchResult>& results) {
                speed(r.prompt, r.prompt_tokens_per_second), speed(r.generate, r.generate_tokens_per_second),
                human_seconds(r.load_seconds), human_bytes(r.peak_rss)});
   }
-  fmt::print("{}", table.str());
+  fmt::print("{}kernels: {}\n", table.str(), results.front().target);
 }
 
 int run(const Options& o) {

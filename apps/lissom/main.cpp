@@ -4,6 +4,8 @@
 #include <csignal>
 #include <cstdio>
 
+#include "base/cpu.h"
+
 int main(int argc, char** argv) {
   // A file that may not grow further (ulimit -f) shall be an error like a full disk, not a death that leaves
   // pieces.
@@ -13,6 +15,10 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   int exit_code = 0;
   for (const lissom::cli::Verb& verb : lissom::cli::verbs()) verb.add(app, exit_code);
+  app.parse_complete_callback([] {  // before any verb; --help and --version need no kernels
+    const auto target = lissom::active_target();
+    if (!target) throw CLI::RuntimeError(lissom::cli::fail(target.error()));
+  });
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

@@ -47,6 +47,7 @@ struct EvalResult {
                                           const Progress& progress);
 
 struct BenchResult {
+  std::string target;  ///< the kernels that ran: "scalar", "avx2" or "avx512"
   int threads = 0;
   int64_t prompt = 0, generate = 0;
   double prompt_tokens_per_second = 0, generate_tokens_per_second = 0, load_seconds = 0;

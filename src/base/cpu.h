@@ -1,22 +1,27 @@
 #pragma once
-// What __builtin_cpu_supports of every compiler in use does not say.
+// The instruction sets that kernels, searches and statistics are compiled for, and which of them runs: one rule
+// for every room.
 
-#if defined(__x86_64__)
-#include <cpuid.h>
+#include <string_view>
+#include <vector>
+
+#include "lissom/result.h"
 
 namespace lissom {
 
-/// clang 14 knows no "f16c". Ask together with "avx2": then the system saves the registers.
-[[nodiscard]] inline bool cpu_has_f16c() {
-  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
-}
+/// avx2: with FMA and F16C. avx512: F, BW, VL, DQ and VNNI; BF16 dot products where the CPU has them.
+enum class Target { scalar, avx2, avx512 };
+[[nodiscard]] std::string_view target_name(Target target);
+/// Those that this machine runs, best first; scalar is always last.
+[[nodiscard]] std::vector<Target> supported_targets();
+/// The first of them, unless the environment variable LISSOM_FORCE_TARGET names another; an error that names
+/// the variable when it names none that this machine has. Read once. The program asks before any verb runs;
+/// Model::load, evaluate and encode_checked ask for those who use the library.
+[[nodiscard]] Result<Target> active_target();
+/// The rule of active_target() for a given value of the variable; null or empty: not set.
+[[nodiscard]] Result<Target> choose_target(const char* forced);
 
-/// The SHA extensions: leaf 7, bit 29 of EBX.
-[[nodiscard]] inline bool cpu_has_sha() {
-  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (ebx & (1U << 29)) != 0;
-}
+/// The SHA extensions, which __builtin_cpu_supports of the compilers in use does not know.
+[[nodiscard]] bool cpu_has_sha();
 
 }  // namespace lissom
-#endif

@@ -54,7 +54,10 @@ std::string printable(std::string_view text, size_t limit) {
 }
 
 std::string in_quotes(std::string_view text) {
-  return "'" + printable(text, 100) + "'";
+  std::string out = "'";
+  out += printable(text, 100);
+  out += '\'';
+  return out;
 }
 
 }  // namespace lissom

@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "base/cpu.h"
+
 namespace lissom {
 
 double Codec::bits_per_weight(const Shape& shape) const {
@@ -120,11 +122,14 @@ Result<std::vector<std::vector<std::byte>>> encode_checked(const Codec& codec, s
                                  shape.cols(), codec.name(), codec.column_multiple()));
   LISSOM_CHECK(check_importance(tensor, shape, importance));
   LISSOM_CHECK(check_weights(codec, tensor, shape, weights));
+  if (const auto target = active_target(); !target) return tl::unexpected(target.error());
 
   std::vector<std::vector<std::byte>> parts;
   std::vector<std::span<std::byte>> views;
-  for (const Component& part : codec.components(shape)) parts.emplace_back(part.bytes);
-  for (auto& part : parts) views.emplace_back(part);
+  const std::vector<Component> components = codec.components(shape);
+  parts.reserve(components.size());
+  views.reserve(components.size());
+  for (const Component& part : components) views.emplace_back(parts.emplace_back(part.bytes));
   if (elements > 0) codec.encode(shape, weights, importance, views);
   return parts;
 }

@@ -215,10 +215,10 @@ TEST(Extension, VectorCodebook) {
   codec.pack(grid, codes, block.data());
   codec.encode_blocks(w.data(), nullptr, 1, 1, whole.data());
   EXPECT_EQ(block, whole);
-  float values[32], decoded[32];
-  codec.values(grid, 0, 32, codes, values);
-  codec.decode_blocks(block.data(), 1, decoded);
-  EXPECT_EQ(std::memcmp(values, decoded, sizeof values), 0);
+  std::vector<float> values(32), decoded(32);
+  codec.values(grid, 0, 32, codes, values.data());
+  codec.decode_blocks(block.data(), 1, decoded.data());
+  EXPECT_EQ(values, decoded);
 }
 
 TEST(Extension, RegistryDoesNotKnowThem) {

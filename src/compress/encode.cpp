@@ -133,7 +133,8 @@ std::vector<Encoder::Unit> Encoder::units_of(const Slab& slab) const {
   std::vector<Unit> units;
   for (size_t p = 0; p < slab.parts.size(); ++p) {
     const SlabPart& part = slab.parts[p];
-    const int64_t step = std::max<int64_t>(1, kUnitWeights / plan_.entries[part.entry].shape.cols());
+    const int64_t cols = std::max<int64_t>(1, plan_.entries[part.entry].shape.cols());
+    const int64_t step = std::max<int64_t>(1, kUnitWeights / cols);
     for (int64_t row = 0; row < part.rows; row += step)
       units.push_back({p, part.first_row + row, std::min(step, part.rows - row)});
   }

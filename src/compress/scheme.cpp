@@ -183,7 +183,7 @@ Result<void> parse_fallback(const Field& field, std::map<std::string, std::strin
     if (from == nullptr) return value.error("unknown codec '" + key + "'");
     LISSOM_TRY(const std::string to, codec_of(value));
     if (find_codec(to)->column_multiple() >= from->column_multiple())
-      return value.error(to + " divides no more columns than " + key + " does");
+      return value.error(fmt::format("{} divides no more columns than {} does", to, key));
     fallback[key] = to;
   }
   return {};
@@ -235,7 +235,7 @@ Result<Scheme> parse_fields(const Field& root) {
     return root.error("needs default: the codec of tensors that no rule matches");
   if (std::ranges::none_of(items, [](const auto& i) { return i.first == "fallback" || i.first == "base"; }) &&
       find_codec(scheme.default_codec)->column_multiple() > 1) {
-    LISSOM_TRY(scheme.fallback, builtin_scheme("Q4_K_M").map([](Scheme s) { return s.fallback; }));
+    LISSOM_TRY(scheme.fallback, builtin_scheme("Q4_K_M").map([](const Scheme& s) { return s.fallback; }));
   }
   scheme.tensors.insert(scheme.tensors.begin(), rules.begin(), rules.end());
   return scheme;

@@ -106,7 +106,7 @@ TEST(Scheme, HostileTextEndsInOneError) {
   EXPECT_THAT(refusal("default: " + std::string(5000, 'x')), HasSubstr("longer than"));
   EXPECT_THAT(refusal(std::string(300000, ' ')), HasSubstr("larger than 256 KiB"));
   EXPECT_THAT(refusal("default: Q4_K\n---\ndefault: Q4_K\n"), HasSubstr("one document"));
-  EXPECT_NE(refusal(std::string("default: \0\x01\xff Q4_K\n", 19)), "accepted");
+  EXPECT_NE(refusal(std::string("default: \0\x01\xff Q4_K\n", 18)), "accepted");
   std::string rules = "default: Q4_K\ntensors:\n";
   for (int i = 0; i < 5000; ++i) rules += "- {match: x, codec: Q4_K}\n";
   EXPECT_THAT(refusal(rules), HasSubstr("more than 4096 rules"));

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "base/cpu.h"
 #include "lissom/eval.h"
 
 namespace lissom {
@@ -71,6 +72,8 @@ struct Job {
     runtime.threads = threads;
     BenchResult result;
     result.threads = threads;
+    LISSOM_TRY(const Target target, active_target());
+    result.target = target_name(target);
     result.prompt = options.prompt;
     const auto begin = Clock::now();
     LISSOM_TRY(auto model, Model::load(checkpoint, runtime));

@@ -85,7 +85,7 @@ struct Slice {
 
 class Evaluation {
  public:
-  Evaluation(Windows windows, Runner model, std::optional<Runner> base, kernels::Target target, int threads)
+  Evaluation(Windows windows, Runner model, std::optional<Runner> base, Target target, int threads)
       : windows_(std::move(windows)),
         model_(std::move(model)),
         base_(std::move(base)),
@@ -170,7 +170,7 @@ class Evaluation {
   Windows windows_;
   Runner model_;
   std::optional<Runner> base_;
-  kernels::Target target_;
+  Target target_;
   ThreadPool pool_;
   int64_t vocab_;
   TokenScores scores_;
@@ -202,7 +202,7 @@ Result<EvalResult> evaluate(const Checkpoint& model, const Checkpoint* base, std
   if (windows.count < options.chunks) {
     progress.say(LogLevel::warning, "the text has only " + std::to_string(windows.count) + " windows");
   }
-  LISSOM_TRY(const kernels::Target target, kernels::active_target());
+  LISSOM_TRY(const Target target, active_target());
   const int64_t at_once = std::clamp<int64_t>(kPassTokens / windows.context, 1, windows.count);
   LISSOM_TRY(Runner ours, start(model, options.runtime, windows.context, at_once));
   std::optional<Runner> theirs;

@@ -1,7 +1,9 @@
 #include "eval/peak_memory.h"
 
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
+#include <string_view>
 
 namespace lissom {
 
@@ -11,8 +13,9 @@ uint64_t peak_memory() {
   if (!file) return 0;
   char line[256];
   while (std::fgets(line, sizeof line, file.get()) != nullptr) {
-    unsigned long long kib = 0;
-    if (std::sscanf(line, "VmHWM: %llu kB", &kib) == 1) return kib * 1024;
+    constexpr std::string_view kField = "VmHWM:";  // "VmHWM:\t  123456 kB"
+    if (std::string_view(line).starts_with(kField))
+      return std::strtoull(line + kField.size(), nullptr, 10) * 1024;
   }
   return 0;
 }

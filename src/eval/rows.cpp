@@ -148,18 +148,18 @@ __attribute__((target("avx2"))) RowScore score_avx2(const float* model, const fl
 }
 
 template <bool with_base>
-RowScore dispatch(kernels::Target target, const float* model, const float* base, int64_t n, int32_t token) {
-  if (target == kernels::Target::avx512) return score_avx512<with_base>(model, base, n, token);
-  if (target == kernels::Target::avx2) return score_avx2<with_base>(model, base, n, token);
+RowScore dispatch(Target target, const float* model, const float* base, int64_t n, int32_t token) {
+  if (target == Target::avx512) return score_avx512<with_base>(model, base, n, token);
+  if (target == Target::avx2) return score_avx2<with_base>(model, base, n, token);
   return score<with_base>(model, base, n, token);
 }
 
 }  // namespace
 
-RowScore score_row(kernels::Target target, const float* logits, int64_t n, int32_t token) {
+RowScore score_row(Target target, const float* logits, int64_t n, int32_t token) {
   return dispatch<false>(target, logits, nullptr, n, token);
 }
-RowScore score_rows(kernels::Target target, const float* logits, const float* base, int64_t n, int32_t token) {
+RowScore score_rows(Target target, const float* logits, const float* base, int64_t n, int32_t token) {
   return dispatch<true>(target, logits, base, n, token);
 }
 

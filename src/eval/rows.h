@@ -18,9 +18,9 @@ struct RowScore {
 };
 
 /// One row of the model under test. `n` > 0 logits, 0 ≤ token < n.
-[[nodiscard]] RowScore score_row(kernels::Target target, const float* logits, int64_t n, int32_t token);
+[[nodiscard]] RowScore score_row(Target target, const float* logits, int64_t n, int32_t token);
 /// A row of each.
-[[nodiscard]] RowScore score_rows(kernels::Target target, const float* logits, const float* base, int64_t n,
+[[nodiscard]] RowScore score_rows(Target target, const float* logits, const float* base, int64_t n,
                                   int32_t token);
 
 }  // namespace lissom

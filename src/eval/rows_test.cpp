@@ -35,14 +35,13 @@ std::vector<float> random_row(size_t n, unsigned seed, float spread) {
   return row;
 }
 
-RowScore both(kernels::Target target, const std::vector<float>& model, const std::vector<float>& base,
-              int32_t token) {
+RowScore both(Target target, const std::vector<float>& model, const std::vector<float>& base, int32_t token) {
   return score_rows(target, model.data(), base.data(), static_cast<int64_t>(model.size()), token);
 }
 
-class Rows : public testing::TestWithParam<kernels::Target> {};
-INSTANTIATE_TEST_SUITE_P(Targets, Rows, testing::ValuesIn(kernels::supported_targets()),
-                         [](const auto& one) { return std::string(kernels::target_name(one.param)); });
+class Rows : public testing::TestWithParam<Target> {};
+INSTANTIATE_TEST_SUITE_P(Targets, Rows, testing::ValuesIn(supported_targets()),
+                         [](const auto& one) { return std::string(target_name(one.param)); });
 
 TEST_P(Rows, AgreeWithLongDoubleAtEveryLength) {
   for (const size_t n : {1, 2, 15, 16, 17, 31, 257, 1024, 1039, 5000, 49152}) {
@@ -106,8 +105,7 @@ TEST_P(Rows, WhatIsNotFiniteIsSaid) {
 TEST_P(Rows, SameBitsOnEveryTarget) {
   for (const size_t n : {17, 1000, 49152}) {
     const auto base = random_row(n, 6, 5), model = random_row(n, 7, 5);
-    const RowScore one = both(GetParam(), model, base, 3),
-                   other = both(kernels::Target::scalar, model, base, 3);
+    const RowScore one = both(GetParam(), model, base, 3), other = both(Target::scalar, model, base, 3);
     EXPECT_EQ(one.nll, other.nll);
     EXPECT_EQ(one.nll_base, other.nll_base);
     EXPECT_EQ(one.kld, other.kld);

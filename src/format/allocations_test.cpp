@@ -12,16 +12,17 @@ std::atomic<size_t> largest_allocation{0};
 }
 
 #ifndef LISSOM_SANITIZED
-void* operator new(size_t size) {
+// Not inlined: GCC would take malloc and operator delete for a pair that does not match.
+[[gnu::noinline]] void* operator new(size_t size) {
   auto& largest = lissom::testing::largest_allocation;
   if (size > largest) largest = size;
   if (void* p = std::malloc(size)) return p;
   throw std::bad_alloc();
 }
-void operator delete(void* p) noexcept {
+[[gnu::noinline]] void operator delete(void* p) noexcept {
   std::free(p);
 }
-void operator delete(void* p, size_t /*size*/) noexcept {
+[[gnu::noinline]] void operator delete(void* p, size_t /*size*/) noexcept {
   std::free(p);
 }
 

@@ -266,7 +266,7 @@ TEST(GgufWriter, LeavesNothingBehindUnlessFinished) {
 
 TEST(GgufWriter, RefusesADirectoryThatReadersWouldRefuse) {
   const TempFolder folder;
-  const auto error = [&](std::vector<TensorInfo> directory) {
+  const auto error = [&](const std::vector<TensorInfo>& directory) {
     const auto writer = GgufWriter::create(folder / "a.gguf", {}, directory, {});
     EXPECT_FALSE(writer);
     return writer ? "" : writer.error().message;

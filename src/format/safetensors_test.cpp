@@ -69,6 +69,7 @@ const std::vector<const char*> kTypes{"BOOL", "U8",  "I8",  "F8_E5M2", "F8_E4M3"
 TEST(SafetensorsWriter, WhatIsWrittenReadsBack) {
   const TempFolder folder;
   std::vector<TensorInfo> directory;
+  directory.reserve(std::size(kTypes) + 2);
   for (const char* type : kTypes) directory.push_back({std::string("t.\"é\".") + type, type, {2, 3}, 0});
   directory.push_back({"scalar", "F32", {}, 4});
   directory.push_back({"none", "F32", {0, 4}, 0});
@@ -99,7 +100,8 @@ TEST(SafetensorsWriter, WhatIsWrittenReadsBack) {
 
 TEST(SafetensorsWriter, RefusesWhatReadersWouldRefuse) {
   const TempFolder folder;
-  const auto error = [&](std::vector<TensorInfo> directory, const std::map<std::string, std::string>& m = {}) {
+  const auto error = [&](const std::vector<TensorInfo>& directory,
+                         const std::map<std::string, std::string>& m = {}) {
     const auto writer = SafetensorsWriter::create(folder / "a", directory, m);
     return writer ? "created" : writer.error().message;
   };

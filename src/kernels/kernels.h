@@ -7,28 +7,14 @@
 #include <cstdint>
 #include <memory>
 #include <span>
-#include <string_view>
 #include <vector>
 
+#include "base/cpu.h"
 #include "base/threads.h"
 #include "lissom/codec.h"
 #include "lissom/result.h"
 
 namespace lissom::kernels {
-
-enum class Target {
-  scalar,
-  avx2,
-  avx512
-};  ///< avx512: F, BW, VL, DQ and VNNI; BF16 dot products where present
-[[nodiscard]] std::string_view target_name(Target target);
-/// Best first; scalar is always last.
-[[nodiscard]] std::vector<Target> supported_targets();
-/// supported_targets().front(), unless the environment variable LISSOM_FORCE_TARGET names another; an error
-/// when it names one that this machine lacks. Read once.
-[[nodiscard]] Result<Target> active_target();
-/// The rule of active_target() for a given value of the variable; null: not set.
-[[nodiscard]] Result<Target> choose_target(const char* forced);
 
 /// fast: the codec's kernel, which may round activations (to int8 for integer codes, to bf16 for BF16 prompts).
 /// exact: weights decoded to F32, F32 products, sums in double: the yardstick for the fast kernels.

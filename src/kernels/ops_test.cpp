@@ -47,6 +47,7 @@ TEST(Ops, ActivationsAgainstLibm) {
   const auto x = uniform(20011, 1, -6.0F, 12.0F);
   for (const Activation& a : kActivations) {
     std::vector<double> want;
+    want.reserve(x.size());
     for (const float v : x) want.push_back(a.want(static_cast<double>(v)));
     std::vector<float> reference;
     for (const Target t : supported_targets()) {
@@ -231,7 +232,10 @@ TEST(Attention, LargeScoresDoNotOverflow) {
   // One key far above all others: its value is the result.
   const int64_t dim = 16, cached = 200;
   std::vector<float> q(dim, 100.0F), keys(static_cast<size_t>(cached * dim), -100.0F), values(keys.size());
-  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i / static_cast<size_t>(dim));
+  for (size_t i = 0; i < values.size(); ++i) {
+    const size_t key = i / static_cast<size_t>(dim);
+    values[i] = static_cast<float>(key);
+  }
   std::fill(keys.begin() + 150 * dim, keys.begin() + 151 * dim, 100.0F);
   const int32_t position = cached - 1;
   for (const Target t : supported_targets()) {

@@ -1,5 +1,6 @@
 #include "kernels/pack.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -92,7 +93,7 @@ void pack_panel(const std::byte* rows, int64_t row_bytes, int64_t n_rows, int64_
 template <class Format>
 void unpack_row(const uint8_t* panel, int64_t lane, int64_t cols, float* out) {
   using Layout = PanelLayout<Format>;
-  constexpr int kZero = Format::kZeroShift < 0 ? 0 : 1 << Format::kZeroShift;
+  constexpr int kZero = Format::kZeroShift < 0 ? 0 : 1 << std::max(Format::kZeroShift, 0);
   for (int64_t g = 0; g < cols / 32; ++g) {
     const GroupPlace<Format> at(g);
     const float d = half_to_float(blocks::half_at(panel + at.d + 2 * lane));

@@ -17,7 +17,6 @@ namespace lissom {
 namespace {
 
 namespace fs = std::filesystem;
-using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 class CompressJobTest : public ::testing::Test {

@@ -270,7 +270,7 @@ double measure_sampling(int64_t vocab) {
 }
 
 Result<double> measure_scoring(int64_t vocab) {
-  LISSOM_TRY(const kernels::Target target, kernels::active_target());
+  LISSOM_TRY(const Target target, active_target());
   std::vector<float> logits(static_cast<size_t>(vocab), 0.0F), base(logits);
   for (size_t i = 0; i < logits.size(); ++i) base[i] = logits[i] = static_cast<float>(i % 31) * 0.3F;
   return best_of(kRepeats, [&] { (void)score_rows(target, logits.data(), base.data(), vocab, 0); });

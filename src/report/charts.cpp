@@ -1,8 +1,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <map>
+#include <string_view>
 #include <vector>
 
 #include "report/html.h"
@@ -31,6 +33,16 @@ std::vector<Point> points_of(const Json& report) {
   return points;
 }
 
+/// "blk.12.attn_q.weight": sets the layer and returns "attn_q.weight"; empty for other names.
+std::string_view layer_of(std::string_view name, int64_t& layer) {
+  constexpr std::string_view kPrefix = "blk.";
+  if (!name.starts_with(kPrefix)) return {};
+  const char* const end = name.data() + name.size();
+  const auto [dot, error] = std::from_chars(name.data() + kPrefix.size(), end, layer);
+  if (error != std::errc() || layer < 0 || layer > 9999 || dot == end || *dot != '.') return {};
+  return {dot + 1, end};
+}
+
 /// A step of 1, 2 or 5 times a power of ten that divides `span` into at most six.
 double step_of(double span) {
   const double power = std::pow(10, std::floor(std::log10(span / 6)));
@@ -54,11 +66,14 @@ struct Axes {
 std::string grid_of(const Axes& axes) {
   std::string svg;
   const double step = step_of(axes.x1 - axes.x0);
-  for (double v = std::ceil(axes.x0 / step) * step; v <= axes.x1; v += step)
+  const double first = std::ceil(axes.x0 / step);
+  for (int i = 0; (first + i) * step <= axes.x1; ++i) {
+    const double v = (first + i) * step;
     svg += fmt::format(
         R"(<line class="grid" x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}"/><text class="axis" x="{0:.1f}" y="{3}" text-anchor="middle">{4:g}</text>)",
         axes.x(v), kTop, kHeight - kBottom, kHeight - kBottom + 18, v);
-  for (double decade = std::floor(axes.y0); decade <= axes.y1; decade += 1) {
+  }
+  for (int decade = static_cast<int>(std::floor(axes.y0)); decade <= axes.y1; ++decade) {
     for (const double factor : {1.0, 2.0, 5.0}) {
       const double v = decade + std::log10(factor);
       if (v < axes.y0 || v > axes.y1) continue;
@@ -136,15 +151,15 @@ std::string layer_map(const Json& result) {
     const Json& name_json = member(tensor, "name");
     if (!name_json.is_string() || flag(tensor, "kept")) continue;
     const auto& name = name_json.get_ref<const std::string&>();
-    long long layer = -1;
-    int used = 0;
-    if (std::sscanf(name.c_str(), "blk.%4lld.%n", &layer, &used) != 1 || used == 0 || layer < 0) continue;
+    int64_t layer = -1;
+    const std::string_view rest = layer_of(name, layer);
+    if (rest.empty()) continue;
     auto error = number(tensor, "weighted_relative_error");
     if (!error) error = number(tensor, "relative_error");
     if (!error) continue;
     worst = std::max(worst, *error);
     layers = std::max<int64_t>(layers, layer + 1);
-    rows[name.substr(static_cast<size_t>(used))][layer] = {
+    rows[std::string(rest)][layer] = {
         *error, fmt::format("{}: {}, error {}", escaped(name), text(tensor, "codec"), small(error))};
   }
   if (rows.empty() || rows.size() > 40 || layers > 512) return "";

@@ -106,11 +106,11 @@ Json source_json(const Checkpoint& checkpoint, const std::string& digest) {
 }
 
 Json machine_json(int threads) {
-  const auto target = kernels::active_target();
+  const auto target = active_target();
   return {{"cpu", cpu_name()},
           {"threads", threads > 0 ? threads : physical_cores()},
           {"logical_cpus", static_cast<int>(std::thread::hardware_concurrency())},
-          {"kernels", target ? std::string(kernels::target_name(*target)) : "none"},
+          {"kernels", target ? std::string(target_name(*target)) : "none"},
           {"lissom", LISSOM_VERSION}};
 }
 

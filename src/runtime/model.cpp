@@ -66,7 +66,7 @@ Result<std::shared_ptr<Model>> load_checked(const Checkpoint& checkpoint, const 
   model->graph_ = checkpoint.graph;
   model->options_ = options;
   model->source_ = checkpoint.tensors;
-  LISSOM_TRY(model->target_, kernels::active_target());
+  LISSOM_TRY(model->target_, active_target());
   LISSOM_TRY(model->program_, lower(model->graph_, CompactAt::last_attention));
   if (model->program_.uses_rope) {
     LISSOM_TRY(model->rope_, rope_frequencies(model->config_.rope));

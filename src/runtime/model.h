@@ -46,7 +46,7 @@ class LoadedModel final : public Model {
   Graph graph_;
   RuntimeOptions options_;
   std::shared_ptr<const TensorSource> source_;  ///< what borrowed bytes belong to
-  kernels::Target target_ = kernels::Target::scalar;
+  Target target_ = Target::scalar;
   Program program_;
   RopeFrequencies rope_;
   std::vector<HeldWeight> weights_;

@@ -15,7 +15,7 @@ struct Row {
   [[nodiscard]] float* at(const View& v) const {
     return c.buffers[static_cast<size_t>(v.slot)].data() + r * v.stride + v.offset;
   }
-  [[nodiscard]] kernels::Target target() const { return c.model.target_; }
+  [[nodiscard]] Target target() const { return c.model.target_; }
 
   void operator()(const EmbedRow& o) const {
     const auto& ids = o.index == EmbedOp::Index::token      ? c.rows.tokens

@@ -114,8 +114,8 @@ TEST(Sampler, TheSameOnEveryMachine) {
   for (size_t i = 0; i < logits.size(); ++i) logits[i] = static_cast<float>(i * 611 % 1000) / 150.0F;
   SamplingOptions o{.seed = 42};
   Sampler sampler(o);
-  std::vector<int32_t> drawn;
-  for (int i = 0; i < 12; ++i) drawn.push_back(sampler.sample(logits));
+  std::vector<int32_t> drawn(12);
+  for (int32_t& id : drawn) id = sampler.sample(logits);
   EXPECT_THAT(drawn, testing::ElementsAre(527, 126, 725, 815, 342, 761, 743, 288, 252, 689, 725, 90));
 }
 

@@ -213,7 +213,7 @@ void CpuSession::execute(const Pool& step) {
 
 Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<Model> model, int64_t context,
                                                  int64_t sequences) {
-  auto loaded = std::dynamic_pointer_cast<const runtime::LoadedModel>(model);
+  auto loaded = std::dynamic_pointer_cast<const runtime::LoadedModel>(std::move(model));
   if (loaded == nullptr) return bad_input("a session needs a model made by Model::load");
   try {
     auto session = std::make_unique<runtime::CpuSession>(std::move(loaded));

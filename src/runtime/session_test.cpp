@@ -80,11 +80,13 @@ TEST_P(Decoders, MixSequencesAndDropRows) {
   // Three sequences of different lengths, interleaved; every third row is wanted.
   const std::vector<int64_t> lengths{32, 5, 17};
   std::vector<std::vector<int32_t>> texts;
+  texts.reserve(lengths.size());
   for (const int64_t n : lengths) texts.push_back(random_tokens(n, 96, static_cast<uint64_t>(n)));
   std::vector<int32_t> tokens, sequences;
   std::vector<uint8_t> wanted;
   std::vector<double> expected;
   std::vector<std::vector<double>> all;
+  all.reserve(texts.size());
   for (const auto& t : texts) all.push_back(interpret(tiny, t).logits);
   for (size_t p = 0; p < 32; ++p) {
     for (size_t s = 0; s < 3; ++s) {

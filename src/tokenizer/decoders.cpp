@@ -65,7 +65,8 @@ Result<Decoder> make_fuse(const Fields& fields, Decoders& /*all*/) {
   return [](std::vector<std::string>& tokens) {
     std::string all;
     for (const std::string& token : tokens) all += token;
-    tokens.assign(1, std::move(all));
+    tokens.resize(1);
+    tokens[0] = std::move(all);
   };
 }
 

@@ -16,8 +16,8 @@ Result<void> read_vocab(const Fields& model, Parts& parts) {
   LISSOM_TRY(const Fields fields, model.object("vocab"));
   const Json& vocab = *model.find("vocab");
   parts.vocab.reserve(vocab.size());
+  const std::string& where = fields.where();
   for (const auto& [token, value] : vocab.items()) {
-    const std::string where = fields.where();
     if (!value.is_number_integer())
       return bad_input(where + ": token " + in_quotes(token) + ": expected an integer, got " +
                        value.type_name());

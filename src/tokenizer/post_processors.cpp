@@ -90,7 +90,8 @@ Result<PostProcessor> make_template(const Fields& fields) {
         append(out, {slot.ids, {}}, slot.type);
       }
     }
-    sequences.assign(1, std::move(out));
+    sequences.resize(1);
+    sequences[0] = std::move(out);
   };
 }
 
@@ -118,7 +119,8 @@ Result<PostProcessor> make_bert(const Fields& fields) {
       append(out, sequences[1], 1);
       append(out, {{sep}, {1}});
     }
-    sequences.assign(1, std::move(out));
+    sequences.resize(1);
+    sequences[0] = std::move(out);
   };
 }
 
@@ -133,7 +135,8 @@ Result<PostProcessor> make_roberta(const Fields& fields) {
       append(out, sequences[i], 0);  // type ids are zero throughout
       if (add_special) append(out, {{sep}, {0}});
     }
-    sequences.assign(1, std::move(out));
+    sequences.resize(1);
+    sequences[0] = std::move(out);
   };
 }
 

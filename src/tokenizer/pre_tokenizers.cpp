@@ -10,8 +10,6 @@
 namespace lissom::tok {
 namespace {
 
-using unicode::classes;
-
 // ---------------------------------------------------------------- what becomes of the matches
 
 enum class Behavior { removed, isolated, merged_with_previous, merged_with_next, contiguous };

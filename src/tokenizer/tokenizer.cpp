@@ -1,6 +1,7 @@
 #include "lissom/tokenizer.h"
 
 #include <algorithm>
+#include <charconv>
 #include <mutex>
 #include <unordered_map>
 #include <unordered_set>
@@ -71,8 +72,9 @@ class Pipeline : public Tokenizer {
       tok::append_bytes_of(bytes, *token);
       return bytes;
     }
-    if (unsigned byte = 0; decoder_.byte_fallback && token->size() == 6 && token->starts_with("<0x") &&
-                           std::sscanf(token->data() + 3, "%2X", &byte) == 1)
+    if (unsigned byte = 0;
+        decoder_.byte_fallback && token->size() == 6 && token->starts_with("<0x") &&
+        std::from_chars(token->data() + 3, token->data() + 5, byte, 16).ptr == token->data() + 5)
       return {static_cast<char>(byte)};
     // Behind another token: the first of a text is written without the space that parts words.
     std::vector<std::string> both{"a", std::string(*token)};

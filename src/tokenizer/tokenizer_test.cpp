@@ -415,14 +415,14 @@ TEST(Gguf, ErrorsNameFileAndKey) {
             "test.gguf: tokenizer.ggml.model: the file has no tokenizer");
   EXPECT_EQ(error([](GgufMetadata& m) { m.set("tokenizer.ggml.pre", std::string("magic")); }),
             "test.gguf: tokenizer.ggml.pre: unknown pre-tokenizer 'magic'");
-  for (const auto& [key, value] : {std::pair<std::string, std::vector<std::string>>{"tokens", {"a", "a"}},
-                                   {"tokens", {"a", "\xFF"}},
-                                   {"merges", {"a z"}},
-                                   {"merges", {"ab"}}}) {
-    const std::string full = "tokenizer.ggml." + key;
+  for (const auto& bad : {std::pair<std::string, std::vector<std::string>>{"tokens", {"a", "a"}},
+                          {"tokens", {"a", "\xFF"}},
+                          {"merges", {"a z"}},
+                          {"merges", {"ab"}}}) {
+    const std::string full = "tokenizer.ggml." + bad.first;
     EXPECT_EQ(error([&](GgufMetadata& m) {
                 m.erase("tokenizer.ggml.token_type");
-                m.set_array(full, value);
+                m.set_array(full, bad.second);
               }).find("test.gguf: " + full),
               0U);
   }

@@ -1,6 +1,7 @@
 """The house's own rules: which room may include which, no torch where none belongs, a help with an example for each
 verb, documents that name only what exists."""
 
+import json
 import os
 import pathlib
 import re
@@ -124,6 +125,45 @@ def test_each_verb_fails_well(verb, tmp_path):
 def test_version():
     done = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True)
     assert re.fullmatch(r"lissom \d+\.\d+\.\d+\n", done.stdout)
+
+
+def bench_with(target):
+    environment = {k: v for k, v in os.environ.items() if k != "LISSOM_FORCE_TARGET"}
+    if target is not None:
+        environment["LISSOM_FORCE_TARGET"] = target
+    words = [PROGRAM, "bench", ROOT / "tests/golden/llama", "--prompt", "4", "--generate", "1", "--repeats", "1"]
+    return subprocess.run([*words, "--json"], capture_output=True, text=True, env=environment, timeout=60)
+
+
+def test_the_forced_target_takes_effect():
+    """Each name that the machine has is what runs; without the variable the best runs, which is the first of the list
+    that the message about a wrong name gives."""
+    wrong = bench_with("neon")
+    assert wrong.returncode == 2 and wrong.stdout == ""
+    assert "LISSOM_FORCE_TARGET" in wrong.stderr and '"neon"' in wrong.stderr
+    there = re.search(r"it has ([a-z0-9, ]+)", wrong.stderr).group(1).split(", ")
+    assert there[-1] == "scalar"
+    assert json.loads(bench_with(None).stdout)["target"] == there[0]
+    for target in ("scalar", "avx2", "avx512"):
+        done = bench_with(target)
+        if target in there:
+            assert done.returncode == 0, done.stderr
+            assert json.loads(done.stdout)["target"] == target
+        else:
+            assert done.returncode == 2 and "LISSOM_FORCE_TARGET" in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["tokenize", "info", "convert", "compress"])
+def test_a_wrong_target_fails_whatever_the_verb(verb, tmp_path):
+    """Codecs' searches obey the same rule as kernels, also where no model runs."""
+    words = [PROGRAM, verb, ROOT / "tests/golden/llama"]
+    words += {"tokenize": ["x"], "info": [], "convert": [tmp_path / "o.gguf"]}.get(
+        verb, ["-o", tmp_path / "o.gguf", "--scheme", "Q8_0"])
+    environment = {**os.environ, "LISSOM_FORCE_TARGET": "neon"}
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=60)
+    assert done.returncode == 2 and done.stdout == ""
+    assert "LISSOM_FORCE_TARGET" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -1,5 +1,6 @@
 // Reaches the codecs from tests/peers: reads binary arrays from files, writes binary arrays.
 //   codec_tool list
+//   codec_tool targets                               those of this machine, best first
 //   codec_tool decode CODEC COLS IN OUT              bytes → f32
 //   codec_tool encode CODEC COLS IN IMPORTANCE OUT   f32, f32 ("-" for none) → bytes; prints the user-CPU
 //   seconds
@@ -12,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "base/cpu.h"
 #include "lissom/codec.h"
 
 namespace {
@@ -80,13 +82,19 @@ int main(int argc, char** argv) {
     for (const Codec* codec : codecs()) std::printf("%s\n", std::string(codec->name()).c_str());
     return 0;
   }
+  if (verb == "targets") {
+    for (const Target target : supported_targets())
+      std::printf("%s\n", std::string(target_name(target)).c_str());
+    return 0;
+  }
   const BlockCodec* codec = argc > 2 ? find_block_codec(argv[2]) : nullptr;
   const int64_t cols = argc > 3 ? std::atoll(argv[3]) : 0;
   if (codec != nullptr && cols > 0 && verb == "decode" && argc == 6)
     return decode(*codec, cols, argv[4], argv[5]);
   if (codec != nullptr && cols > 0 && verb == "encode" && argc == 7)
     return encode(*codec, cols, argv[4], argv[5], argv[6]);
-  std::fprintf(stderr,
-               "usage: codec_tool list | decode CODEC COLS IN OUT | encode CODEC COLS IN IMPORTANCE|- OUT\n");
+  std::fprintf(
+      stderr,
+      "usage: codec_tool list | targets | decode CODEC COLS IN OUT | encode CODEC COLS IN IMPORTANCE|- OUT\n");
   return 2;
 }

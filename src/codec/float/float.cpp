@@ -169,8 +169,7 @@ __attribute__((target("avx2,f16c"))) int64_t load_halves(const std::byte* in, in
 }
 
 int64_t F16::load_many(const std::byte* in, int64_t n, float* out) {
-  static const bool able = __builtin_cpu_supports("avx2") && cpu_has_f16c();
-  return able && active_search_target().name != "scalar" ? load_halves(in, n, out) : 0;
+  return active_search_target().target != Target::scalar ? load_halves(in, n, out) : 0;
 }
 #else
 int64_t F16::load_many(const std::byte*, int64_t, float*) {

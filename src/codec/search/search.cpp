@@ -1,41 +1,31 @@
 #include "codec/search/search.h"
 
 #include <algorithm>
-#include <cstdlib>
-
-#include "base/cpu.h"
 
 namespace lissom {
 namespace {
 
-std::vector<SearchTarget> find_targets() {
-  std::vector<SearchTarget> list;
+SearchTarget search_target(Target target) {
 #if defined(__x86_64__)
-  __builtin_cpu_init();
-  const bool avx2 = __builtin_cpu_supports("avx2") && cpu_has_f16c();
-  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-  if (avx512) list.push_back(avx512_search_target());
-  if (avx2) list.push_back(avx2_search_target());
+  if (target == Target::avx512) return avx512_search_target();
+  if (target == Target::avx2) return avx2_search_target();
 #endif
-  list.push_back(portable_search_target());
-  return list;
+  return portable_search_target();
 }
 
 }  // namespace
 
 std::span<const SearchTarget> search_targets() {
-  static const std::vector<SearchTarget> targets = find_targets();
+  static const std::vector<SearchTarget> targets = [] {
+    std::vector<SearchTarget> list;
+    for (const Target target : supported_targets()) list.push_back(search_target(target));
+    return list;
+  }();
   return targets;
 }
 
 const SearchTarget& active_search_target() {
-  static const SearchTarget& active = []() -> const SearchTarget& {
-    const char* forced = std::getenv("LISSOM_FORCE_TARGET");
-    for (const SearchTarget& target : search_targets())
-      if (forced != nullptr && target.name == forced) return target;
-    return search_targets().front();
-  }();
+  static const SearchTarget active = search_target(active_target().value_or(supported_targets().front()));
   return active;
 }
 

@@ -6,15 +6,15 @@
 
 #include <cstdint>
 #include <span>
-#include <string_view>
 
+#include "base/cpu.h"
 #include "codec/grid.h"
 
 namespace lissom {
 
 /// The search and the rounding, compiled for one instruction set.
 struct SearchTarget {
-  std::string_view name;  ///< "scalar", "avx2", "avx512"
+  Target target;
   /// Parameters of n_blocks consecutive blocks. v: normalise_importance()'s result for v_blocks blocks, used
   /// cyclically, or null for 1.
   void (*search)(const GridSpec& spec, const SearchPlan& plan, const float* w, const float* v, int64_t v_blocks,
@@ -30,9 +30,9 @@ struct SearchTarget {
 [[nodiscard]] SearchTarget avx2_search_target();
 [[nodiscard]] SearchTarget avx512_search_target();
 
-/// Those that this machine runs, best first; "scalar" is always last.
+/// Those of supported_targets(), in its order.
 [[nodiscard]] std::span<const SearchTarget> search_targets();
-/// The first, or the one that the environment variable LISSOM_FORCE_TARGET names, if it is there. Read once.
+/// That of active_target(); the first where that is an error, which encode_checked and the program report.
 [[nodiscard]] const SearchTarget& active_search_target();
 
 /// Brings each block's importances to at most 1. Where all of a sub-block (or of a block) are zero, any values

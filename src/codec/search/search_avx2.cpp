@@ -7,7 +7,7 @@
 namespace lissom {
 
 SearchTarget avx2_search_target() {
-  return {"avx2", LANES::search, LANES::round_blocks, LANES::round_codes};
+  return {Target::avx2, LANES::search, LANES::round_blocks, LANES::round_codes};
 }
 
 }  // namespace lissom

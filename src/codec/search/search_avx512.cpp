@@ -7,7 +7,7 @@
 namespace lissom {
 
 SearchTarget avx512_search_target() {
-  return {"avx512", LANES::search, LANES::round_blocks, LANES::round_codes};
+  return {Target::avx512, LANES::search, LANES::round_blocks, LANES::round_codes};
 }
 
 }  // namespace lissom

@@ -5,7 +5,7 @@
 namespace lissom {
 
 SearchTarget portable_search_target() {
-  return {"scalar", LANES::search, LANES::round_blocks, LANES::round_codes};
+  return {Target::scalar, LANES::search, LANES::round_blocks, LANES::round_codes};
 }
 
 }  // namespace lissom

@@ -1,6 +1,5 @@
-// The target's vectors, then the code that is written with them, then the end of its attributes.
-// clang-format off
-// the AVX-512 target has it; fill_bf16() leaves the table alone where the CPU does not.
+// The dot product of BF16 pairs. Not every CPU of the AVX-512 target has it; fill_bf16() leaves the table alone
+// where the CPU does not.
 #include <immintrin.h>
 
 #include <cstring>
@@ -25,8 +24,7 @@ namespace {
 template <int T>
 void dot_tile(const uint8_t* panel, const uint16_t* x, int64_t pairs, int64_t count, int64_t rows,
               const float* bias, float* y, int64_t stride) {
-  // enough.
-  __m512 acc[T];
+  __m512 acc[T];  // of each token: one lane for each of the panel's rows
   for (int t = 0; t < T; ++t) acc[t] = _mm512_setzero_ps();
   for (int64_t k = 0; k < pairs; ++k, panel += 64, x += 2 * T) {
     const __m512i w = _mm512_loadu_si512(panel);

@@ -1,5 +1,5 @@
-// Any bytes as what a hub and a user say: a listing with its choice of files, a safetensors index, the name of a model,
-// headers, redirects. What is accepted must be safe as part of a path.
+// Any bytes as what a hub and a user say: a listing with its choice of files, a safetensors index, the name of
+// a model, headers, redirects. What is accepted must be safe as part of a path.
 #include <cstdint>
 #include <cstdlib>
 #include <string>

@@ -142,6 +142,7 @@ Result<std::vector<std::string>> choose_gguf(const std::vector<std::string>& pat
     return parts;
   }
   std::vector<std::string> names;
+  names.reserve(groups.size());
   for (const auto& [group, parts] : groups) names.push_back(parts.begin()->second);
   const std::string wanted = id.file.empty() ? id.tag : id.file;
   if (!names.empty())

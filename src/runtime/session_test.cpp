@@ -300,8 +300,8 @@ TEST(Session, RefusesWhatEncodersCannotDo) {
   EXPECT_THAT(error_of(*session, batch_of(V{1, 2, 3}, {}, V{0, 1, 0})), testing::HasSubstr("not together"));
   EXPECT_THAT(error_of(*session, batch_of(V{1}, V{64})), testing::HasSubstr("positions 0 … 63"));
   EXPECT_THAT(error_of(*session, batch_of(V(65, 1))), testing::HasSubstr("positions 0 … 63"));
-  Batch batch = batch_of(V{1});
-  const V type{2};
+  const V one{1}, type{2};
+  Batch batch = batch_of(one);
   batch.token_types = type;
   EXPECT_THAT(error_of(*session, batch), testing::HasSubstr("token type 2"));
 }

@@ -102,6 +102,7 @@ namespace {
 
 void hash_pieces(std::vector<Piece>& pieces, ThreadPool& pool) {
   std::vector<Piece*> order;
+  order.reserve(pieces.size() + 1);
   for (Piece& piece : pieces) order.push_back(&piece);
   std::ranges::sort(order, [](const Piece* a, const Piece* b) { return a->data.size() > b->data.size(); });
   if (order.size() % 2 != 0) order.push_back(order.back());

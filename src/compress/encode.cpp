@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cassert>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -111,14 +112,15 @@ Result<void> Encoder::take(Slab& slab) {
       LISSOM_TRY(TensorView view, source_.read(entry_));
       views_.emplace(entry_, std::move(view));
     }
-    const int64_t cols = entry.shape.cols(), left = entry.shape.rows() - row_;
+    const int64_t cols = entry.shape.cols(), rows = entry.shape.rows(), left = rows - row_;
+    assert(cols > 0 && rows > 0);  // a plan has no empty tensors
     SlabPart part;
     part.entry = entry_;
     part.first_row = row_;
     part.rows = std::min(left, std::max<int64_t>(1, (slab_weights_ - weights) / cols));
     part.last = part.rows == left;
     part.offset = offset;
-    part.bytes = entry.bytes / static_cast<uint64_t>(entry.shape.rows()) * static_cast<uint64_t>(part.rows);
+    part.bytes = entry.bytes / static_cast<uint64_t>(rows) * static_cast<uint64_t>(part.rows);
     offset += part.bytes;
     weights += part.rows * cols;
     row_ = part.last ? 0 : row_ + part.rows;

@@ -37,7 +37,8 @@ struct Common {
   int threads = 1;
   bool predicts = false, samples_calibration = false, samples_evaluation = false, calibrates = false,
        evaluates = false;
-  uint64_t process = 0;                                ///< resident anyway: code, metadata, tokenizer
+  uint64_t process = 0;                                ///< resident anyway: code, metadata
+  uint64_t tokenizer = 0;                              ///< where text is read or written
   int64_t sampled = 0, calibrated = 0, evaluated = 0;  ///< tokens
 };
 
@@ -56,7 +57,8 @@ Common common_of(const Checkpoint& checkpoint, const CompressJob& job) {
   c.calibrated = c.samples_calibration ? job.sample_tokens : job.calib_chunks * kCalibrationContext;
   if (job.calib_chunks > 0) c.calibrated = std::min(c.calibrated, job.calib_chunks * kCalibrationContext);
   if (!c.calibrates) c.calibrated = 0;
-  c.process = resident_memory() + static_cast<uint64_t>(checkpoint.config.vocab) * kTokenizerBytes;
+  c.process = resident_memory();
+  c.tokenizer = static_cast<uint64_t>(checkpoint.config.vocab) * kTokenizerBytes;
   return c;
 }
 
@@ -158,10 +160,10 @@ Result<void> add_memory(const Common& c, const std::vector<TensorInfo>& source, 
   const uint64_t encoding = encoding_memory(c.checkpoint, plan, CompressOptions{}.step_weights);
   const uint64_t digest = std::max(kDigestBatch, largest);
   forecast.process_memory = c.process;
-  forecast.run_memory = c.process + run;
-  forecast.evaluate_memory = c.predicts ? c.process + evaluation : 0;
-  forecast.compress_memory =
-      c.process + std::max({statistics, encoding, digest, c.evaluates ? evaluation : uint64_t{0}});
+  forecast.run_memory = c.process + c.tokenizer + run;
+  forecast.evaluate_memory = c.predicts ? c.process + c.tokenizer + evaluation : 0;
+  forecast.compress_memory = c.process + (c.evaluates || c.calibrates ? c.tokenizer : 0) +
+                             std::max({statistics, encoding, digest, c.evaluates ? evaluation : uint64_t{0}});
   return {};
 }
 

@@ -26,7 +26,7 @@ struct Forecast {
   std::string scheme, description;
   double bits_per_weight = 0;
   uint64_t file_bytes = 0;
-  uint64_t process_memory = 0;   ///< what the process has anyway: part of each of the next three
+  uint64_t process_memory = 0;   ///< resident when asked: part of each of the next three
   uint64_t compress_memory = 0;  ///< the whole job: statistics, encoding and, unless it is left out, evaluation
   uint64_t evaluate_memory = 0;  ///< `eval FILE --against SOURCE`
   uint64_t run_memory = 0;       ///< `run FILE` at the context that was asked for

@@ -22,6 +22,7 @@ class ForecastTest : public ::testing::Test {
   [[nodiscard]] std::vector<Forecast> of(const std::vector<std::string>& names, bool measure = false,
                                          int64_t context = 64) const {
     std::vector<Scheme> schemes;
+    schemes.reserve(names.size());
     for (const std::string& name : names) schemes.push_back(builtin_scheme(name).value());
     return forecast(checkpoint_, job_, schemes, context, measure, {}).value();
   }

@@ -10,7 +10,6 @@ namespace lissom {
 namespace {
 
 constexpr int64_t kLeastTokens = 16;
-constexpr size_t kHeadStride = 8;
 
 }  // namespace
 
@@ -82,7 +81,7 @@ Result<Importance> collect_importance(const std::shared_ptr<Model>& model, const
   importance.datasets = {dataset};
   importance.chunk_size = context;
   std::vector<uint8_t> wanted(static_cast<size_t>(context));
-  for (size_t i = 0; i < wanted.size(); ++i) wanted[i] = i % kHeadStride == 0 ? 1 : 0;
+  for (size_t i = 0; i < wanted.size(); ++i) wanted[i] = i % size_t{kHeadStride} == 0 ? 1 : 0;
   std::vector<int32_t> chunk;
   for (int64_t i = 0; i < chunks; ++i) {
     if (progress.stop_requested()) return tl::unexpected(Error{ErrorKind::cancelled, "stopped"});

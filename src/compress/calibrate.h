@@ -12,6 +12,9 @@
 
 namespace lissom {
 
+/// Of a chunk's tokens, the output matrix sees each of this many: it costs as much as all layers together.
+inline constexpr int64_t kHeadStride = 8;
+
 struct CalibrationOptions {
   int64_t context = 512;  ///< tokens per chunk, as llama-imatrix has it
   int64_t chunks = 0;     ///< at most; 0: the whole text

@@ -13,7 +13,7 @@
 namespace lissom {
 namespace {
 
-constexpr size_t kPiece = 4U << 20, kBatch = 64U << 20;
+constexpr size_t kPiece = 4U << 20;
 
 struct Piece {
   size_t tensor;
@@ -136,7 +136,7 @@ Result<std::string> checkpoint_digest(const Checkpoint& checkpoint, ThreadPool& 
     std::vector<Piece> pieces;
     std::vector<TensorView> views;
     uint64_t bytes = 0;
-    for (size_t i = first; i < list.size() && (bytes == 0 || bytes + list[i].bytes <= kBatch); ++i) {
+    for (size_t i = first; i < list.size() && (bytes == 0 || bytes + list[i].bytes <= kDigestBatch); ++i) {
       LISSOM_TRY(views.emplace_back(), source.read(i));
       bytes += list[i].bytes;
       const auto data = views.back().data;

@@ -32,6 +32,9 @@ class Sha256 {
 };
 [[nodiscard]] std::string sha256_hex(std::string_view text);
 
+/// Bytes of tensors that are read at a time, unless one alone has more.
+inline constexpr uint64_t kDigestBatch = uint64_t{64} << 20U;
+
 /// "sha256:…" of what the checkpoint holds, the same for every folder or file that holds the same. A tree, so
 /// that all threads work at it: SHA-256 over, for each tensor in order, its name, type, shape, and the SHA-256
 /// of each 4 MiB of its bytes; preceded by the SHA-256 of the metadata (docs/compress.md gives the exact

@@ -203,7 +203,7 @@ Result<EvalResult> evaluate(const Checkpoint& model, const Checkpoint* base, std
     progress.say(LogLevel::warning, "the text has only " + std::to_string(windows.count) + " windows");
   }
   LISSOM_TRY(const Target target, active_target());
-  const int64_t at_once = std::clamp<int64_t>(kPassTokens / windows.context, 1, windows.count);
+  const int64_t at_once = windows_at_once(windows.context, windows.count);
   LISSOM_TRY(Runner ours, start(model, options.runtime, windows.context, at_once));
   std::optional<Runner> theirs;
   if (base != nullptr) {

@@ -28,8 +28,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kHealthPrompts = 4, kPromptTokens = 32;
-constexpr int64_t kHealthTokens = 64;
 /// Kept in the output folder. Not .gguf, though it is one: what ends so there is a model.
 constexpr const char* kStatistics = "statistics.imatrix";
 /// Long runs that two unrelated texts share are rare; boilerplate accounts for some.
@@ -195,11 +193,11 @@ Result<void> make_importance(Run& run, Source& source) {
 Result<void> make_prompts(Run& run, Source& source) {
   LISSOM_TRY(const Tokenizer* tokenizer, source.tokenizer());
   const auto ids = tokenizer->encode(run.evaluation, false).ids;
-  const size_t stride = ids.size() / kHealthPrompts;
-  if (stride < kPromptTokens) return {};
-  for (size_t i = 0; i < kHealthPrompts; ++i) {
+  const size_t stride = ids.size() / size_t{kHealthPrompts};
+  if (stride < size_t{kPromptTokens}) return {};
+  for (size_t i = 0; i < size_t{kHealthPrompts}; ++i) {
     const auto begin = ids.begin() + static_cast<ptrdiff_t>(i * stride);
-    run.prompts.emplace_back(begin, begin + static_cast<ptrdiff_t>(kPromptTokens));
+    run.prompts.emplace_back(begin, begin + ptrdiff_t{kPromptTokens});
   }
   LISSOM_TRY(const auto model, source.model());
   LISSOM_TRY(run.base_health, check_health(model, run.prompts, kHealthTokens, run.job.seed));

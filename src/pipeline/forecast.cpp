@@ -9,20 +9,22 @@
 #include <tuple>
 
 #include "base/threads.h"
+#include "compress/calibrate.h"
+#include "compress/digest.h"
 #include "compress/header.h"
 #include "data/calibration.h"
 #include "eval/passes.h"
 #include "lissom/gguf.h"
 #include "lissom/runtime.h"
+#include "pipeline/health.h"
 #include "pipeline/machine.h"
 #include "pipeline/measure.h"
+#include "pipeline/texts.h"
 
 namespace lissom {
 namespace {
 
-constexpr int64_t kCalibrationContext = 512, kHeadStride = 8;
-constexpr int64_t kHealthSequences = 4, kHealthPositions = 97, kHealthSteps = 64;
-constexpr uint64_t kDigestBatch = uint64_t{64} << 20U;
+constexpr int64_t kCalibrationContext = CalibrationOptions{}.context;
 /// What a tokenizer takes per token: its text, its place in two maps, its merge.
 constexpr uint64_t kTokenizerBytes = 350;
 
@@ -50,10 +52,9 @@ Common common_of(const Checkpoint& checkpoint, const CompressJob& job) {
   c.calibrates = !job.data_free && !job.imatrix && (c.predicts || job.calib);
   c.samples_calibration = c.calibrates && !job.calib;
   c.samples_evaluation = c.evaluates && !job.eval_text && !(job.calib && !job.imatrix);
-  const int64_t chunks = job.eval_chunks > 0 ? job.eval_chunks : 12;
-  if (c.evaluates) c.evaluated = chunks * job.context;
+  if (c.evaluates) c.evaluated = evaluated_windows(job) * job.context;
   if (c.samples_calibration) c.sampled += job.sample_tokens;
-  if (c.samples_evaluation) c.sampled += (chunks + 1) * job.context * 9 / 8;
+  if (c.samples_evaluation) c.sampled += sampled_evaluation_tokens(job);
   c.calibrated = c.samples_calibration ? job.sample_tokens : job.calib_chunks * kCalibrationContext;
   if (job.calib_chunks > 0) c.calibrated = std::min(c.calibrated, job.calib_chunks * kCalibrationContext);
   if (!c.calibrates) c.calibrated = 0;
@@ -89,8 +90,8 @@ Result<uint64_t> statistics_memory(const Common& c, const std::vector<TensorInfo
     LISSOM_CHECK(add({OwnText{}.length * kSampledAtOnce, kSampledAtOnce, kSampledAtOnce, kSampledAtOnce}));
   if (c.calibrates) LISSOM_CHECK(add({rows, 1, rows, rows / kHeadStride}));
   if (c.evaluates)
-    LISSOM_CHECK(add({kHealthSequences * kHealthPositions, kHealthSequences,
-                      kHealthSequences * (kHealthPositions - kHealthSteps), kHealthSequences}));
+    LISSOM_CHECK(add({kHealthPrompts * (kPromptTokens + kHealthTokens + 1), kHealthPrompts,
+                      kHealthPrompts * (kPromptTokens + 1), kHealthPrompts}));
   uint64_t sums = 0;  // two sums in F64 and one in F32 for each input of a group of linears
   std::set<std::string> seen;
   for (const Op& op : c.checkpoint.graph.ops) {
@@ -133,8 +134,7 @@ uint64_t encoding_memory(const Checkpoint& checkpoint, const Plan& plan, int64_t
 /// Both models side by side, each with the logits of a slice of the windows.
 Result<uint64_t> evaluation_memory(const Common& c, const std::vector<TensorInfo>& source,
                                    const std::vector<TensorInfo>& written) {
-  const int64_t at_once =
-      std::clamp<int64_t>(kPassTokens / c.job.context, 1, std::max<int64_t>(c.job.eval_chunks, 1));
+  const int64_t at_once = windows_at_once(c.job.context, std::max<int64_t>(c.job.eval_chunks, 1));
   const int64_t half = at_once * ((c.job.context + 1) / 2);
   const int64_t logits =
       std::clamp<int64_t>(kLogitBytes / (c.checkpoint.config.vocab * int64_t{sizeof(float)}), at_once, half);
@@ -216,7 +216,7 @@ double evaluation_seconds(const Common& c, const Speeds& speeds, const ModelSpee
   seconds += speeds.source.prompt(layers, tokens, tokens / 2) + model.prompt(layers, tokens, tokens / 2);
   seconds += speeds.scoring * tokens / 2;
   // The health check; kMeasuredBatch sequences cost about as much as its few.
-  seconds += static_cast<double>(kHealthSteps) * model.batch_step(layers);
+  seconds += static_cast<double>(kHealthTokens) * model.batch_step(layers);
   return seconds;
 }
 
@@ -241,7 +241,7 @@ Result<ForecastTimes> times_of(const Common& c, Speeds& speeds, const std::vecto
   if (c.calibrates)
     times.calibrate = speeds.source.prompt(layers, calibrated, calibrated / static_cast<double>(kHeadStride));
   times.evaluate = evaluation_seconds(c, speeds, model, source, written);
-  if (c.evaluates) times.evaluate += static_cast<double>(kHealthSteps) * speeds.source.batch_step(layers);
+  if (c.evaluates) times.evaluate += static_cast<double>(kHealthTokens) * speeds.source.batch_step(layers);
   times.prompt_tokens_per_second = 512 / model.prompt(layers, 512, 1);
   if (c.predicts) times.generate_tokens_per_second = 1 / model.generate(layers);
   return times;

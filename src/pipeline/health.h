@@ -10,6 +10,9 @@
 
 namespace lissom {
 
+/// The check of a job: so many beginnings, of so many tokens, continued by so many.
+inline constexpr int64_t kHealthPrompts = 4, kPromptTokens = 32, kHealthTokens = 64;
+
 struct Health {
   double repetition = 0;  ///< share of 4-grams that the same continuation had before
   double early_stop = 0;  ///< share of continuations that ended within 8 tokens

@@ -49,6 +49,14 @@ Result<const Tokenizer*> Source::tokenizer() {
   return tokenizer_.get();
 }
 
+int64_t evaluated_windows(const CompressJob& job) {
+  return job.eval_chunks > 0 ? job.eval_chunks : 12;
+}
+
+int64_t sampled_evaluation_tokens(const CompressJob& job) {
+  return (evaluated_windows(job) + 1) * job.context * 9 / 8;
+}
+
 size_t split_point(const std::string& text) {
   const size_t wanted = text.size() / 10 * 9;
   if (const size_t line = text.rfind('\n', wanted); line != std::string::npos && line > text.size() / 2)
@@ -103,9 +111,7 @@ Result<std::string> calibration_text(const CompressJob& job, const TextPlan& pla
 Result<std::string> evaluation_text(const CompressJob& job, const TextPlan& plan, Source& source,
                                     const Progress& progress) {
   if (plan.kind == TextPlan::Kind::sampled) {
-    // One window more than is scored: sampled tokens need not survive the way through text one to one.
-    const int64_t chunks = job.eval_chunks > 0 ? job.eval_chunks : 12;
-    return sampled(source, (chunks + 1) * job.context * 9 / 8, job.seed ^ kEvaluationSeed, progress);
+    return sampled(source, sampled_evaluation_tokens(job), job.seed ^ kEvaluationSeed, progress);
   }
   LISSOM_TRY(std::string text, read_text(plan.path));
   if (plan.kind == TextPlan::Kind::tail_of_file) text.erase(0, split_point(text));

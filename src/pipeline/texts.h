@@ -48,6 +48,11 @@ struct TextPlans {
 [[nodiscard]] Result<std::string> evaluation_text(const CompressJob& job, const TextPlan& plan, Source& source,
                                                   const Progress& progress);
 
+/// Windows that a job evaluates at most, and the tokens that are sampled for them where it has no text: one
+/// window more than is scored, since sampled tokens need not survive the way through text one to one.
+[[nodiscard]] int64_t evaluated_windows(const CompressJob& job);
+[[nodiscard]] int64_t sampled_evaluation_tokens(const CompressJob& job);
+
 /// The offset of the line end nearest before nine tenths of a text: calibration ends there, evaluation begins.
 [[nodiscard]] size_t split_point(const std::string& text);
 

@@ -4,6 +4,11 @@
 
 namespace lissom::runtime {
 
+kernels::CacheType cache_type(bool causal, const RuntimeOptions& options) {
+  if (!causal || options.exact) return kernels::CacheType::f32;
+  return options.cache == CacheType::q8_0 ? kernels::CacheType::q8_0 : kernels::CacheType::f16;
+}
+
 Result<Cache> Cache::make(const Dims& dims, kernels::CacheType type) {
   Cache c;
   c.dims_ = dims;

@@ -9,8 +9,12 @@
 
 #include "kernels/kernels.h"
 #include "lissom/result.h"
+#include "lissom/runtime.h"
 
 namespace lissom::runtime {
+
+/// How a cache holds its values: as the options say where it outlives a run (`causal`), else exactly.
+[[nodiscard]] kernels::CacheType cache_type(bool causal, const RuntimeOptions& options);
 
 /// [layer][sequence][position][kv head], keys and values apart. Zeroed memory is asked of the system at once,
 /// but costs nothing until a position is used.

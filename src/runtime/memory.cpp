@@ -5,6 +5,7 @@
 #include "kernels/kernels.h"
 #include "lissom/codec.h"
 #include "lissom/runtime.h"
+#include "runtime/cache.h"
 #include "runtime/needs.h"
 #include "runtime/program.h"
 
@@ -38,9 +39,7 @@ uint64_t activation_bytes(const Program& program, const Load& load, bool compact
 
 uint64_t cache_bytes(const Program& program, const RuntimeOptions& options, const Load& load) {
   if (program.kv_layers == 0) return 0;
-  auto type = kernels::CacheType::f32;
-  if (program.has_cache && !options.exact)
-    type = options.cache == CacheType::q8_0 ? kernels::CacheType::q8_0 : kernels::CacheType::f16;
+  const kernels::CacheType type = runtime::cache_type(program.has_cache, options);
   const int64_t layers = program.has_cache ? program.kv_layers : 1;
   const int64_t row = program.kv_heads * kernels::cache_row_bytes(type, program.head_dim);
   return static_cast<uint64_t>(2 * layers * load.context * row);

@@ -100,9 +100,7 @@ Result<void> CpuSession::prepare(int64_t context, int64_t sequences) {
     if (embed->index == EmbedOp::Index::token_type) limits_.token_types = rows;
   }
   if (p.kv_layers == 0) return {};
-  auto type = kernels::CacheType::f32;
-  if (p.has_cache && !model_->options_.exact)
-    type = model_->options_.cache == CacheType::q8_0 ? kernels::CacheType::q8_0 : kernels::CacheType::f16;
+  const kernels::CacheType type = cache_type(p.has_cache, model_->options_);
   // An encoder's keys and values live for one layer only.
   const Cache::Dims dims{p.has_cache ? p.kv_layers : 1, sequences, limits_.positions, p.kv_heads, p.head_dim};
   LISSOM_TRY(cache_, Cache::make(dims, type));

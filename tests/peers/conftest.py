@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import pydoc_data.topics
 import subprocess
 
 import pytest
@@ -89,3 +90,12 @@ def llama_tool():
 def json_of(*command, **options):
     """The one JSON object that a verb prints with --json."""
     return json.loads(run(*command, **options).stdout)
+
+
+@pytest.fixture(scope="session")
+def text(tmp_path_factory):
+    """English prose that every machine with Python has: the language reference that help() prints."""
+    topics = pydoc_data.topics.topics
+    path = tmp_path_factory.mktemp("prose") / "topics.txt"
+    path.write_text("\n".join(topics[name] for name in sorted(topics))[:60000], encoding="utf-8")
+    return path

@@ -1,7 +1,6 @@
 """`lissom check` against what the kernel then counts: the largest resident set of each verb, within 15%."""
 
 import json
-import pydoc_data.topics
 import subprocess
 import sys
 
@@ -30,14 +29,6 @@ def check(lissom, *arguments, code=0):
 def model(lissom, smollm2_gguf, tmp_path_factory):
     path = tmp_path_factory.mktemp("check") / "F16.gguf"
     subprocess.run([lissom, "convert", smollm2_gguf, path, "--type", "F16"], check=True, capture_output=True)
-    return path
-
-
-@pytest.fixture(scope="module")
-def text(tmp_path_factory):
-    topics = pydoc_data.topics.topics
-    path = tmp_path_factory.mktemp("text") / "topics.txt"
-    path.write_text("\n".join(topics[name] for name in sorted(topics))[:60000], encoding="utf-8")
     return path
 
 

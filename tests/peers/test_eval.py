@@ -3,7 +3,6 @@
 
 import json
 import pathlib
-import pydoc_data.topics
 import subprocess
 import sys
 
@@ -19,15 +18,6 @@ def run_json(*command):
     done = subprocess.run([str(c) for c in command], capture_output=True)
     assert done.returncode == 0, done.stderr.decode(errors="replace")
     return json.loads(done.stdout)
-
-
-@pytest.fixture(scope="module")
-def text(tmp_path_factory):
-    """English prose that every machine with Python has: the language reference that help() prints."""
-    topics = pydoc_data.topics.topics
-    path = tmp_path_factory.mktemp("text") / "topics.txt"
-    path.write_text("\n".join(topics[name] for name in sorted(topics))[:60000], encoding="utf-8")
-    return path
 
 
 @pytest.fixture(scope="module")

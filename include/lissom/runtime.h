@@ -19,6 +19,7 @@ enum class CacheType { f16, q8_0 };
 struct RuntimeOptions {
   int threads = 0;  ///< 0: the number of physical cores
   CacheType cache = CacheType::f16;
+  bool bf16 = false;   ///< F32 matrices are rounded to BF16: half the memory, where no result hangs on it
   bool exact = false;  ///< F32 arithmetic on dequantized weights, F32 cache: the yardstick for the fast kernels
 };
 

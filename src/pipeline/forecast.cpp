@@ -70,9 +70,8 @@ std::vector<TensorInfo> list_of(const Checkpoint& checkpoint) {
 
 // ---------------------------------------------------------------- memory
 
-Result<uint64_t> model_memory(const Common& c, const std::vector<TensorInfo>& tensors, const Load& load) {
-  RuntimeOptions options;
-  options.threads = c.job.threads;
+Result<uint64_t> model_memory(const Common& c, const std::vector<TensorInfo>& tensors, const Load& load,
+                              const RuntimeOptions& options = {}) {
   LISSOM_TRY(const MemoryNeed need, memory_needed(c.checkpoint.graph, tensors, options, load));
   return need.peak();
 }
@@ -81,7 +80,7 @@ Result<uint64_t> model_memory(const Common& c, const std::vector<TensorInfo>& te
 Result<uint64_t> statistics_memory(const Common& c, const std::vector<TensorInfo>& source) {
   uint64_t most = 0;
   const auto add = [&](const Load& load) -> Result<void> {
-    LISSOM_TRY(const uint64_t bytes, model_memory(c, source, load));
+    LISSOM_TRY(const uint64_t bytes, model_memory(c, source, load, Source::options(c.job.threads)));
     most = std::max(most, bytes);
     return {};
   };

@@ -34,11 +34,16 @@ Result<std::string> sampled(Source& source, int64_t tokens, uint64_t seed, const
 
 }  // namespace
 
+RuntimeOptions Source::options(int threads) {
+  RuntimeOptions options;
+  options.threads = threads;
+  options.bf16 = true;
+  return options;
+}
+
 Result<std::shared_ptr<Model>> Source::model() {
   if (model_) return model_;
-  RuntimeOptions options;
-  options.threads = threads_;
-  LISSOM_TRY(model_, Model::load(checkpoint_, options));
+  LISSOM_TRY(model_, Model::load(checkpoint_, options(threads_)));
   return model_;
 }
 

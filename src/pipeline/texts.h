@@ -17,6 +17,9 @@ namespace lissom {
 class Source {
  public:
   Source(const Checkpoint& checkpoint, int threads) : checkpoint_(checkpoint), threads_(threads) {}
+  /// How the source runs for statistics and for text of its own: F32 as BF16, so that it fits in half the
+  /// memory. It is judged (evaluated) as it is.
+  [[nodiscard]] static RuntimeOptions options(int threads);
   [[nodiscard]] const Checkpoint& checkpoint() const { return checkpoint_; }
   [[nodiscard]] int threads() const { return threads_; }
   [[nodiscard]] Result<std::shared_ptr<Model>> model();

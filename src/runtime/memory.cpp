@@ -15,14 +15,16 @@ namespace {
 using runtime::Needs;
 using runtime::Program;
 
-uint64_t held_bytes(const TensorInfo& info, const Needs& needs, kernels::Precision precision) {
+uint64_t held_bytes(const TensorInfo& info, const Needs& needs, const RuntimeOptions& options) {
   const Codec* codec = find_codec(info.type);
+  const auto precision = options.exact ? kernels::Precision::exact : kernels::Precision::fast;
   uint64_t bytes = 0;
   if (needs.vector) bytes += static_cast<uint64_t>(info.shape.elements()) * sizeof(float);
   if (needs.matrix)
     bytes += codec == nullptr
                  ? info.bytes
-                 : kernels::PackedMatrix::packed_bytes(*codec, info.shape.rows(), info.shape.cols(), precision);
+                 : kernels::PackedMatrix::packed_bytes(runtime::held_codec(*codec, options), info.shape.rows(),
+                                                       info.shape.cols(), precision);
   return bytes;  // a table stays in the file; the few rows that are read of it do not count
 }
 
@@ -52,14 +54,14 @@ Result<MemoryNeed> memory_needed(const Graph& graph, std::span<const TensorInfo>
   LISSOM_TRY(const Program program, runtime::lower(graph, runtime::CompactAt::last_attention));
   std::map<std::string_view, const TensorInfo*> by_name;
   for (const TensorInfo& info : tensors) by_name.emplace(info.name, &info);
-  const auto precision = options.exact ? kernels::Precision::exact : kernels::Precision::fast;
   const std::vector<Needs> needs = runtime::needs_of(graph);
   MemoryNeed need;
   for (size_t i = 0; i < needs.size(); ++i) {
     const auto found = by_name.find(graph.weights[i].name);
     if (!needs[i].any() || found == by_name.end()) continue;
-    need.weights += held_bytes(*found->second, needs[i], precision);
-    need.loading = std::max(need.loading, need.weights + found->second->bytes);
+    need.weights += held_bytes(*found->second, needs[i], options);
+    const uint64_t rounded = options.bf16 && found->second->type == "F32" ? found->second->bytes / 2 : 0;
+    need.loading = std::max(need.loading, need.weights + found->second->bytes + rounded);
   }
   need.cache = cache_bytes(program, options, load);
   need.activations = activation_bytes(program, load, graph.logits >= 0);

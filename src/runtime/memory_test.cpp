@@ -14,14 +14,14 @@ std::vector<TensorInfo> list_of(const Checkpoint& checkpoint) {
 }
 
 TEST(MemoryNeed, WeightsAreWhatAModelHolds) {
-  for (const bool exact : {false, true}) {
-    const TinyModel tiny = tiny_model({});
-    const RuntimeOptions options{.threads = 1, .exact = exact};
+  const TinyModel tiny = tiny_model({});
+  for (const RuntimeOptions& options :
+       {RuntimeOptions{.threads = 1}, {.threads = 1, .bf16 = true}, {.threads = 1, .exact = true}}) {
     const auto model = Model::load(tiny.checkpoint, options);
     ASSERT_TRUE(model);
     const auto need = memory_needed(tiny.checkpoint.graph, list_of(tiny.checkpoint), options, {});
     ASSERT_TRUE(need);
-    EXPECT_EQ(need->weights, (*model)->weight_bytes()) << exact;
+    EXPECT_EQ(need->weights, (*model)->weight_bytes()) << options.bf16 << options.exact;
     EXPECT_GT(need->loading, need->weights / 2);
   }
 }

@@ -1,13 +1,29 @@
 #include "runtime/model.h"
 
 #include <algorithm>
+#include <cstring>
 #include <new>
 
+#include "base/half.h"
 #include "runtime/needs.h"
 
 namespace lissom {
 namespace runtime {
 namespace {
+
+std::vector<std::byte> bf16_of_f32(std::span<const std::byte> f32, ThreadPool& pool) {
+  std::vector<std::byte> bf16(f32.size() / 2);
+  const auto count = static_cast<int64_t>(f32.size() / sizeof(float));
+  pool.parallel_for(count, int64_t{1} << 16, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) {
+      float value;
+      std::memcpy(&value, f32.data() + i * 4, 4);
+      const uint16_t rounded = float_to_bf16(value);
+      std::memcpy(bf16.data() + i * 2, &rounded, 2);
+    }
+  });
+  return bf16;
+}
 
 struct Loader {
   LoadedModel& model;
@@ -48,7 +64,13 @@ struct Loader {
     }
     if (needs.matrix) {
       const auto precision = model.options_.exact ? kernels::Precision::exact : kernels::Precision::fast;
-      LISSOM_TRY(held.matrix, kernels::PackedMatrix::pack(model.target_, *codec, info.shape[0], info.shape[1],
+      const Codec& held_as = held_codec(*codec, model.options_);
+      std::vector<std::byte> rounded;
+      if (&held_as != codec) {
+        rounded = bf16_of_f32(view.data, pool);
+        view.data = rounded;
+      }
+      LISSOM_TRY(held.matrix, kernels::PackedMatrix::pack(model.target_, held_as, info.shape[0], info.shape[1],
                                                           view.data, view.keep, pool, precision));
     } else if (needs.table) {
       held.table = std::make_unique<Table>(Table{codec, std::move(view)});

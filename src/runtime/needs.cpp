@@ -19,4 +19,8 @@ std::vector<Needs> needs_of(const Graph& graph) {
   return needs;
 }
 
+const Codec& held_codec(const Codec& stored, const RuntimeOptions& options) {
+  return options.bf16 && !options.exact && stored.name() == "F32" ? *find_codec("BF16") : stored;
+}
+
 }  // namespace lissom::runtime

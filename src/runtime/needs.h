@@ -3,7 +3,8 @@
 
 #include <vector>
 
-#include "lissom/model.h"
+#include "lissom/codec.h"
+#include "lissom/runtime.h"
 
 namespace lissom::runtime {
 
@@ -15,5 +16,8 @@ struct Needs {
 
 /// For each weight of the graph.
 [[nodiscard]] std::vector<Needs> needs_of(const Graph& graph);
+
+/// The codec that a matrix is held in: the file's own, or BF16 for F32 where the options say so.
+[[nodiscard]] const Codec& held_codec(const Codec& stored, const RuntimeOptions& options);
 
 }  // namespace lissom::runtime

@@ -353,6 +353,20 @@ TEST(Model, HoldsTiedTablesOnce) {
   EXPECT_GT(bytes(true), table);
 }
 
+TEST(Model, RoundsF32ToBf16WhereAsked) {
+  const auto tokens = random_tokens(9, 96, 5);
+  const auto logits = [&](const std::string& codec, bool bf16) {
+    const auto model =
+        Model::load(tiny_model({.codec = codec}).checkpoint, {.threads = 1, .bf16 = bf16}).value();
+    const auto session = Session::create(model, 16).value();
+    const auto out = session->run({.tokens = tokens}).value();
+    return std::pair(std::vector<float>(out.begin(), out.end()), model->weight_bytes());
+  };
+  EXPECT_EQ(logits("F32", true), logits("BF16", false));
+  EXPECT_NE(logits("F32", false), logits("BF16", false));
+  EXPECT_EQ(logits("F16", true), logits("F16", false));
+}
+
 TEST(Model, RunsEveryCodec) {
   const auto tokens = random_tokens(12, 96, 8);
   for (const Codec* codec : codecs()) {

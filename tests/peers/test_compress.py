@@ -210,10 +210,11 @@ def test_memory_is_bounded(lissom, smollm2, tmp_path):
     assert peak_memory(words) <= 2 * LARGEST + 300e6
 
 
-def test_memory_is_bounded_with_statistics(lissom, smollm2_gguf, text, tmp_path):
-    """Here the source model runs, so that it is in memory whole: it must be no larger than the bound leaves room for."""
-    out = tmp_path / "o.gguf"
-    words = [lissom, "compress", smollm2_gguf, "-o", out, "--scheme", "Q4_K_M", "--no-verify", "--threads", "2"]
+@pytest.mark.parametrize("source", ["smollm2", "smollm2_gguf"])
+def test_memory_is_bounded_with_statistics(lissom, source, text, tmp_path, request):
+    """Here the source model runs, so that it is in memory whole, F32 as BF16."""
+    model, out = request.getfixturevalue(source), tmp_path / "o.gguf"
+    words = [lissom, "compress", model, "-o", out, "--scheme", "Q4_K_M", "--no-verify", "--threads", "2"]
     words += ["--calib", text, "--calib-chunks", "1"]
     assert peak_memory([str(w) for w in words]) <= 2 * LARGEST + 300e6
 

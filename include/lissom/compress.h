@@ -80,14 +80,23 @@ struct Plan {
 /// means, as its file holds them, so that writing and reading changes no bit.
 struct Importance {
   struct Entry {
-    std::vector<float> sum_square;  ///< one per column
-    int64_t tokens = 0;             ///< rows that were summed, > 0
+    std::vector<float> sum_square;            ///< one per column; of a mixture's 3-D tensor: experts × columns
+    int64_t tokens = 0;                       ///< rows that were summed, > 0; of all experts
+    std::vector<int64_t> expert_tokens = {};  ///< of a 3-D tensor: the rows that each expert saw
+    /// Laid out as sum_square. An expert that saw fewer than kEnoughTokens has the mean over all experts.
     [[nodiscard]] std::vector<float> mean_square() const;
   };
+  /// Below this an expert's own mean squares are mostly chance: their deviation is √(2/64), a sixth.
+  static constexpr int64_t kEnoughTokens = 64;
   std::map<std::string, Entry> entries;  ///< by tensor name
   std::vector<std::string> datasets;
   int64_t chunks = 0, chunk_size = 0, skipped_chunks = 0;  ///< skipped: non-finite activations
 };
+/// Experts that saw too few tokens to have statistics of their own, by layer and number.
+struct StarvedExpert {
+  int64_t layer = 0, expert = 0, tokens = 0;
+};
+[[nodiscard]] std::vector<StarvedExpert> starved_experts(const Importance& importance);
 /// llama.cpp's GGUF form, or its older .dat.
 [[nodiscard]] Result<Importance> read_imatrix(const std::filesystem::path& path);
 [[nodiscard]] Result<void> write_imatrix(const Importance& importance, const std::filesystem::path& path);

@@ -26,7 +26,7 @@ namespace lissom {
 
 // ---------------------------------------------------------------- configuration
 
-enum class RopeScaling { none, linear, llama3, yarn };
+enum class RopeScaling { none, linear, llama3, yarn, longrope };
 enum class RopePairing { interleaved, halves };  ///< (0,1),(2,3)… as canonical llama; or (i, i+d/2) as NeoX
 
 struct Rope {
@@ -36,14 +36,34 @@ struct Rope {
   RopeScaling scaling = RopeScaling::none;
   float factor = 1.0F;
   float low_freq_factor = 1.0F, high_freq_factor = 4.0F;  ///< llama3
-  float attention_factor = 0.0F;                          ///< yarn; 0: derived from factor (0.1·ln f + 1)
+  float attention_factor = 0.0F;                          ///< yarn (0: 0.1·ln factor + 1), longrope
   float beta_fast = 32.0F, beta_slow = 1.0F;              ///< yarn
   int64_t original_context = 0;
   std::vector<float>
       inv_freq_divisor;  ///< per-pair divisors read from GGUF's rope_freqs.weight; then scaling is none
+  /// longrope: per-pair divisors within the original context, and past it. A session whose sequences may hold
+  /// more than that takes the long ones from the start, so that a cached key never has the other rotation.
+  std::vector<float> short_divisor, long_divisor;
 };
 
 enum class Pooling { none, cls, mean, last };
+
+/// A mixture of experts: what distinguishes the routers in use.
+struct Experts {
+  int64_t count = 0, used = 0, ff = 0;  ///< count 0: the model is dense
+  /// softmax: over all experts; softmax_chosen: over the chosen ones; sigmoid: of each on its own.
+  enum class Score { softmax, softmax_chosen, sigmoid } score = Score::softmax;
+  bool normalize = false;  ///< the chosen experts' weights are divided by their sum
+  float scale = 1.0F;      ///< and multiplied by this
+  bool bias = false;       ///< a bias that is added to the scores only to choose (DeepSeek V3)
+  /// The experts lie in groups of the same size, and only the best groups' experts may be chosen; a group is
+  /// worth its best score, or the sum of its two best.
+  int64_t groups = 1, groups_used = 1;
+  bool group_by_two = false;
+  bool weigh_input = false;  ///< weights multiply the experts' inputs, not their outputs (Llama 4)
+  int64_t shared_ff = 0;     ///< width of the expert that every token passes; 0: none
+  int64_t dense_first = 0;   ///< so many layers at the beginning have a plain MLP
+};
 
 /// One struct for every architecture; a field that an architecture lacks keeps its default.
 struct Config {
@@ -53,16 +73,31 @@ struct Config {
   int64_t vocab = 0, context = 0, width = 0, layers = 0, heads = 0, kv_heads = 0, head_dim = 0, ff = 0;
   float norm_eps = 1e-5F;
   Rope rope;
-  int64_t sliding_window = 0;  ///< keys seen by each query, itself included; 0: all
+  std::optional<Rope> rope_local;  ///< of the layers with a window, where they have their own (Gemma 3)
+  int64_t sliding_window = 0;      ///< keys seen by each query, itself included; 0: all
+  std::vector<uint8_t> windowed;   ///< which layers have the window; empty: all
+  float attention_scale = 0;       ///< factor of the scores; 0: 1/√head_dim
+  float attention_softcap = 0, logit_softcap = 0;  ///< c: x becomes c·tanh(x/c); 0: none
+  float embedding_scale = 1;                       ///< token embeddings are multiplied by this
+  bool parallel_residual = false;                  ///< attention and MLP both read the block's input
+  Experts experts;
   bool tied_embeddings = false;
   bool attention_bias = false, mlp_bias = false;
   std::string activation = "silu";  ///< "silu", "gelu" (erf), "gelu_tanh", "relu"
   bool causal = true;
-  int64_t token_types = 0;  ///< bert
+  int64_t token_types = 0;      ///< bert
+  int64_t embedding_width = 0;  ///< albert: columns of the embeddings; 0: width
+  int64_t layer_groups = 0;     ///< albert: so many sets of weights serve all layers; 0: each has its own
+  int64_t position_buckets = 0, max_distance = 0;  ///< deberta: see RelativePositions
+  int64_t first_position = 0;  ///< rows of Hugging Face's table of positions that come before position 0
   Pooling pooling = Pooling::none;
   std::vector<std::string> labels;  ///< sequence classification: id → label; empty without a head
   int64_t bos = -1, pad = -1;
   std::vector<int64_t> eos;
+
+  [[nodiscard]] bool is_windowed(int64_t layer) const {
+    return sliding_window > 0 && (windowed.empty() || windowed[static_cast<size_t>(layer)] != 0);
+  }
 };
 
 // ---------------------------------------------------------------- graph
@@ -74,7 +109,11 @@ enum class HfTransform {
   none,
   permute_rope,  ///< [heads, 2, d/2, in] → [heads, d/2, 2, in]; `heads` of the weight says how many
   transpose,     ///< GPT-2's Conv1D stores [in, out]
-  concat_rows,   ///< several tensors, stacked along the first dimension
+  concat_rows,   ///< several tensors, stacked along the first dimension; a 3-D weight: one for each expert
+  heads_qkv,     ///< [heads, 3, d, in] → [3, heads, d, in]: GPT-NeoX's fused q|k|v
+  add_one,       ///< Gemma's norms store w and multiply by 1 + w; canonical is F32
+  zeros,         ///< Hugging Face has no such tensor, and it is zero; canonical is F32
+  drop_rows,     ///< rows before Weight::first_row are never used: RoBERTa's positions begin at 2
 };
 
 struct Weight {
@@ -85,6 +124,9 @@ struct Weight {
   HfTransform transform = HfTransform::none;
   int64_t heads = 0;
   bool optional = false;  ///< absent in some checkpoints of the architecture (a tied output, a pooler)
+  /// concat_rows: what each part is multiplied by; empty: nothing. Where there are factors canonical is F32.
+  std::vector<float> factors = {};
+  int64_t first_row = 0;  ///< drop_rows
 };
 
 using ValueId = int;   ///< an activation: tokens × Graph::widths[id], F32
@@ -94,6 +136,7 @@ struct EmbedOp {
   enum class Index { token, position, token_type } index = Index::token;
   WeightId table;
   ValueId out;
+  float scale = 1;
 };
 struct LinearOp {
   ValueId in, out;
@@ -111,7 +154,8 @@ struct NormOp {
 };
 struct RopeOp {
   ValueId in, out;
-  int64_t heads, head_dim;  ///< parameters are Config::rope
+  int64_t heads, head_dim;
+  bool local = false;  ///< parameters are Config::rope, or Config::rope_local
 };
 struct AttentionOp {
   ValueId q, k, v, out;
@@ -120,10 +164,32 @@ struct AttentionOp {
   float scale;
   bool causal = true;
   int64_t window = 0;
+  float softcap = 0;  ///< c: scores become c·tanh(score/c); 0: none
+};
+/// Relative positions of DeBERTa v2 and v3 (He et al. 2021). The distance i-j between a query and a key falls
+/// into one of 2·buckets: each for itself up to buckets/2, then ever wider ones up to max_distance.
+struct RelativePositions {
+  WeightId table = -1;            ///< 2·buckets × width
+  WeightId norm = -1, bias = -1;  ///< of the layer norm that the table passes
+  float eps = 1e-7F;
+  int64_t buckets = 0, max_distance = 0;
+};
+/// Attention of an encoder over content and position apart. With b the bucket of i-j, and with the table's rows
+/// projected by the weights of q and of k:
+/// score(i, j) = (q_i·k_j + q_i·(K table)_b + k_j·(Q table)_b) / √(3·head_dim)
+struct RelativeAttentionOp {
+  ValueId q, k, v, out;
+  int64_t heads, head_dim;
+  WeightId q_weight, q_bias, k_weight, k_bias;
+  RelativePositions positions;
 };
 struct ActivationOp {
   enum class Kind { silu, gelu, gelu_tanh, relu, tanh } kind = Kind::silu;
   ValueId in, out;
+};
+struct SoftcapOp {
+  ValueId in, out;
+  float cap;  ///< out = cap·tanh(in/cap)
 };
 struct AddOp {
   ValueId a, b, out;
@@ -135,13 +201,25 @@ struct SliceOp {
   ValueId in, out;
   int64_t first;
 };  ///< features first … first + width(out): GPT-2's fused q|k|v
+/// A mixture of experts (Shazeer et al. 2017). Each row passes the experts that its router logits choose:
+/// out = Σ weight·down·(activation(gate·x) ∘ up·x), the sum in the order of the experts. Weights are 3-D:
+/// [experts, ff, width], down [experts, width, ff].
+struct MoeOp {
+  ValueId in, router, out;  ///< router: rows × experts, the logits
+  WeightId gate, up, down;
+  WeightId score_bias = -1;  ///< Experts::bias
+  Experts experts = {};
+  ActivationOp::Kind activation = ActivationOp::Kind::silu;
+  /// Of the inputs of gate and up, and of down; an expert's own have "#" and its number behind.
+  std::string input_label = {}, hidden_label = {};
+};
 struct PoolOp {
   Pooling kind;
   ValueId in, out;
 };  ///< out has one row per sequence
 
-using Op =
-    std::variant<EmbedOp, LinearOp, NormOp, RopeOp, AttentionOp, ActivationOp, AddOp, MulOp, SliceOp, PoolOp>;
+using Op = std::variant<EmbedOp, LinearOp, NormOp, RopeOp, AttentionOp, RelativeAttentionOp, ActivationOp,
+                        SoftcapOp, AddOp, MulOp, SliceOp, MoeOp, PoolOp>;
 
 struct Graph {
   std::vector<Weight> weights;
@@ -185,8 +263,9 @@ struct OpenOptions {
                                                  const Progress& progress = {});
 
 /// All metadata that llama.cpp needs to load this model from a GGUF: general.*, the architecture's keys,
-/// tokenizer.*. A writer adds general.file_type and general.quantization_version.
-[[nodiscard]] GgufMetadata gguf_header(const Checkpoint& checkpoint);
+/// tokenizer.*. A writer adds general.file_type and general.quantization_version. Fails where the model has no
+/// exact form in GGUF, and says why.
+[[nodiscard]] Result<GgufMetadata> gguf_header(const Checkpoint& checkpoint);
 
 struct ConvertOptions {
   std::string type = "keep";          ///< "keep", "F32", "F16" or "BF16", of matrices and embeddings

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <vector>
 
+#include "compress/layers.h"
+
 namespace lissom {
 namespace {
 
@@ -44,18 +46,57 @@ bool SquareSums::commit() {
   return finite;
 }
 
+void SquareSums::add_to(Importance::Entry& entry, const std::string& label) const {
+  const auto found = total_.find(label);
+  if (found == total_.end()) return;
+  const Sum& sum = found->second;
+  if (entry.sum_square.empty()) entry.sum_square.resize(sum.square.size());
+  // A matrix that several layers share (ALBERT's) has the inputs of all of them.
+  for (size_t c = 0; c < sum.square.size(); ++c)
+    entry.sum_square[c] = static_cast<float>(static_cast<double>(entry.sum_square[c]) + sum.square[c]);
+  entry.tokens += sum.tokens;
+}
+
+Importance::Entry SquareSums::expert_entry(const std::string& label, int64_t experts, int64_t cols) const {
+  Importance::Entry entry;
+  for (int64_t e = 0; e < experts; ++e) {
+    Importance::Entry own;
+    add_to(own, label + "#" + std::to_string(e));
+    own.sum_square.resize(static_cast<size_t>(cols));
+    entry.sum_square.insert(entry.sum_square.end(), own.sum_square.begin(), own.sum_square.end());
+    entry.expert_tokens.push_back(own.tokens);
+    entry.tokens += own.tokens;
+  }
+  return entry;
+}
+
 std::map<std::string, Importance::Entry> SquareSums::entries(const Graph& graph) const {
   std::map<std::string, Importance::Entry> out;
+  const auto weight = [&](WeightId id) -> const Weight& { return graph.weights[static_cast<size_t>(id)]; };
   for (const Op& op : graph.ops) {
-    const auto* linear = std::get_if<LinearOp>(&op);
-    if (linear == nullptr) continue;
-    const auto sum = total_.find(linear->input_label);
-    if (sum == total_.end() || sum->second.tokens == 0) continue;
-    Importance::Entry& entry = out[graph.weights[static_cast<size_t>(linear->weight)].name];
-    entry.sum_square.assign(sum->second.square.begin(), sum->second.square.end());
-    entry.tokens = sum->second.tokens;
+    if (const auto* linear = std::get_if<LinearOp>(&op))
+      add_to(out[weight(linear->weight).name], linear->input_label);
+    const auto* moe = std::get_if<MoeOp>(&op);
+    if (moe == nullptr) continue;
+    for (const WeightId id : {moe->gate, moe->up, moe->down}) {
+      const std::string& label = id == moe->down ? moe->hidden_label : moe->input_label;
+      out[weight(id).name] = expert_entry(label, moe->experts.count, weight(id).shape.cols());
+    }
   }
+  std::erase_if(out, [](const auto& item) { return item.second.tokens == 0; });
   return out;
+}
+
+std::vector<StarvedExpert> starved_experts(const Importance& importance) {
+  std::vector<StarvedExpert> starved;
+  for (const auto& [name, entry] : importance.entries) {
+    if (name.find("ffn_down_exps") == std::string::npos) continue;  // the others saw the same rows
+    for (size_t e = 0; e < entry.expert_tokens.size(); ++e)
+      if (entry.expert_tokens[e] < Importance::kEnoughTokens)
+        starved.push_back({layer_of(name), static_cast<int64_t>(e), entry.expert_tokens[e]});
+  }
+  std::ranges::stable_sort(starved, {}, &StarvedExpert::layer);
+  return starved;
 }
 
 Result<Importance> collect_importance(const std::shared_ptr<Model>& model, const Tokenizer& tokenizer,

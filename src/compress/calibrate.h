@@ -36,7 +36,8 @@ class SquareSums {
   void add(const std::string& label, const float* x, int64_t rows, int64_t cols);
   /// Ends a chunk. False, and the chunk is forgotten, where a sum is not finite.
   bool commit();
-  /// One entry for each linear of the graph whose input was seen.
+  /// One entry for each linear and each mixture of the graph whose input was seen. An expert's label is its
+  /// mixture's with "#" and its number.
   [[nodiscard]] std::map<std::string, Importance::Entry> entries(const Graph& graph) const;
 
  private:
@@ -44,6 +45,8 @@ class SquareSums {
     std::vector<double> square;
     int64_t tokens = 0;
   };
+  void add_to(Importance::Entry& entry, const std::string& label) const;
+  [[nodiscard]] Importance::Entry expert_entry(const std::string& label, int64_t experts, int64_t cols) const;
   std::map<std::string, Sum> chunk_, total_;
 };
 

@@ -34,6 +34,45 @@ TEST(SquareSums, LinearsOfOneInputShareItsSums) {
   }
 }
 
+TEST(SquareSums, ExpertsAreCountedOneByOne) {
+  Graph graph;
+  for (const char* name :
+       {"blk.0.ffn_gate_exps.weight", "blk.0.ffn_up_exps.weight", "blk.0.ffn_down_exps.weight"})
+    graph.weights.push_back({name, Shape{3, 2, 2}, WeightRole::linear, {}});
+  MoeOp moe{.in = 0, .router = 1, .out = 2, .gate = 0, .up = 1, .down = 2};
+  moe.experts.count = 3;
+  moe.input_label = "exps_in";
+  moe.hidden_label = "down_in";
+  graph.ops.emplace_back(moe);
+  SquareSums sums;
+  const float x[] = {1, 2, 3, 4};
+  sums.add("exps_in#0", x, 2, 2);
+  sums.add("exps_in#2", x, 1, 2);
+  sums.add("down_in#2", x + 2, 1, 2);
+  EXPECT_TRUE(sums.commit());
+  const auto entries = sums.entries(graph);
+  for (const char* name : {"blk.0.ffn_gate_exps.weight", "blk.0.ffn_up_exps.weight"}) {
+    EXPECT_EQ(entries.at(name).sum_square, (std::vector<float>{10, 20, 0, 0, 1, 4}));
+    EXPECT_EQ(entries.at(name).expert_tokens, (std::vector<int64_t>{2, 0, 1}));
+    EXPECT_EQ(entries.at(name).tokens, 3);
+  }
+  EXPECT_EQ(entries.at("blk.0.ffn_down_exps.weight").sum_square, (std::vector<float>{0, 0, 0, 0, 9, 16}));
+}
+
+TEST(SquareSums, LayersOfOneMatrixAddUp) {
+  Graph graph = two_linears_of_one_input();
+  std::get<LinearOp>(graph.ops[1]).weight = 0;
+  std::get<LinearOp>(graph.ops[1]).input_label = "in of the next layer";
+  SquareSums sums;
+  const float x[] = {1, 2, 3, 4};
+  sums.add("in", x, 1, 2);
+  sums.add("in of the next layer", x + 2, 1, 2);
+  EXPECT_TRUE(sums.commit());
+  const auto entries = sums.entries(graph);
+  EXPECT_EQ(entries.at("blk.0.attn_q.weight").sum_square, (std::vector<float>{10, 20}));
+  EXPECT_EQ(entries.at("blk.0.attn_q.weight").tokens, 2);
+}
+
 TEST(SquareSums, AChunkThatIsNotFiniteLeavesNoTrace) {
   for (const float bad :
        {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), 1e20F}) {

@@ -46,7 +46,10 @@ Result<Means> means_of(const Checkpoint& checkpoint, const CompressOptions& opti
     const auto entry = options.importance->entries.find(info.name);
     if (entry == options.importance->entries.end()) continue;
     std::vector<float> mean = entry->second.mean_square();
-    if (static_cast<int64_t>(mean.size()) != info.shape.cols())
+    // A mixture's experts may have statistics of their own, one after the other.
+    const int64_t matrices = info.shape.rank() == 3 ? info.shape[0] : 1;
+    const auto values = static_cast<int64_t>(mean.size());
+    if (values != info.shape.cols() && values != matrices * info.shape.cols())
       return bad_input(fmt::format("importance matrix: '{}' has {} values, the tensor {} columns", info.name,
                                    mean.size(), info.shape.cols()));
     if (std::ranges::any_of(mean, [](float m) { return !std::isfinite(m) || m < 0; }))

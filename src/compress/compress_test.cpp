@@ -20,6 +20,7 @@
 #include "compress/journal.h"
 #include "compress/sha256_pair.h"
 #include "compress/testing.h"
+#include "lissom/codec.h"
 #include "lissom/compress.h"
 
 namespace lissom {
@@ -156,6 +157,34 @@ TEST_F(Compress, ImportanceMovesTheError) {
   ASSERT_FALSE(wrong);
   EXPECT_THAT(wrong.error().message,
               AllOf(HasSubstr("blk.0.attn_q.weight"), HasSubstr("63 values"), HasSubstr("64")));
+}
+
+TEST_F(Compress, EachExpertIsWeighedByWhatItSaw) {
+  const int64_t experts = 3, rows = 8, cols = 64;
+  std::shared_ptr<testing::MemorySource> source;
+  const Checkpoint checkpoint = testing::tiny_llama({.width = cols}, &source);
+  const auto weights = testing::gaussian(experts * rows * cols, 77);
+  source->add("blk.0.ffn_gate_exps.weight", Shape{experts, rows, cols}, weights);
+  CompressOptions o = options("Q4_0");
+  o.step_weights = 5 * cols;  // slabs end within experts
+  o.importance.emplace();
+  Importance::Entry& entry = o.importance->entries["blk.0.ffn_gate_exps.weight"];
+  for (int64_t i = 0; i < experts * cols; ++i) entry.sum_square.push_back(static_cast<float>(1 + i * i % 97));
+  entry.expert_tokens = {100, 100, 100};
+  entry.tokens = 300;
+  ASSERT_TRUE(compress_to_gguf(checkpoint, out_, o, {}));
+  const auto file = *GgufFile::open(out_);
+  const auto view = *file->read(static_cast<size_t>(file->find("blk.0.ffn_gate_exps.weight")));
+  const auto mean = entry.mean_square();
+  std::vector<std::byte> want;
+  for (int64_t e = 0; e < experts; ++e) {
+    const auto n = static_cast<size_t>(rows * cols), at = static_cast<size_t>(e) * n;
+    const auto part =
+        encode_checked(*find_codec("Q4_0"), "expert", Shape{rows, cols}, std::span(weights).subspan(at, n),
+                       std::span(mean).subspan(static_cast<size_t>(e * cols), size_t{cols}));
+    want.insert(want.end(), (*part)[0].begin(), (*part)[0].end());
+  }
+  EXPECT_TRUE(std::ranges::equal(view.data, want));
 }
 
 TEST_F(Compress, TheBytesDoNotDependOnThreads) {

@@ -135,10 +135,15 @@ std::vector<Encoder::Unit> Encoder::units_of(const Slab& slab) const {
   std::vector<Unit> units;
   for (size_t p = 0; p < slab.parts.size(); ++p) {
     const SlabPart& part = slab.parts[p];
-    const int64_t cols = std::max<int64_t>(1, plan_.entries[part.entry].shape.cols());
-    const int64_t step = std::max<int64_t>(1, kUnitWeights / cols);
-    for (int64_t row = 0; row < part.rows; row += step)
-      units.push_back({p, part.first_row + row, std::min(step, part.rows - row)});
+    // The rows of a unit belong to one expert, so that they have one importance.
+    const Shape& shape = plan_.entries[part.entry].shape;
+    const int64_t step = std::max<int64_t>(1, kUnitWeights / std::max<int64_t>(1, shape.cols()));
+    const int64_t matrix = shape.rank() == 3 ? shape[1] : shape.rows();
+    for (int64_t row = 0; row < part.rows;) {
+      const int64_t left = matrix - (part.first_row + row) % matrix;
+      units.push_back({p, part.first_row + row, std::min({step, part.rows - row, left})});
+      row += units.back().rows;
+    }
   }
   return units;
 }
@@ -173,7 +178,10 @@ void Encoder::run(const Unit& unit, Slab& slab, Outcome& outcome, int worker) {
     return;
   }
   const auto mean = means_.find(entry.tensor);
-  const std::span<const float> importance = mean == means_.end() ? std::span<const float>() : mean->second;
+  std::span<const float> importance = mean == means_.end() ? std::span<const float>() : mean->second;
+  if (static_cast<int64_t>(importance.size()) > cols)
+    importance = importance.subspan(static_cast<size_t>(unit.first_row / entry.shape[1] * cols),
+                                    static_cast<size_t>(cols));
   const size_t bytes = static_cast<size_t>(unit.rows) * row_bytes(to);
   auto& back = read_back_[static_cast<size_t>(worker)];
   if (same) {

@@ -58,10 +58,8 @@ int64_t file_type(const Scheme& scheme, const Plan& plan) {
 }  // namespace
 
 Result<GgufMetadata> canonical_metadata(const Checkpoint& checkpoint) {
-  if (find_architecture(checkpoint.config.arch) == nullptr)
-    return unsupported("architecture '" + checkpoint.config.arch + "' has no form in GGUF");
   GgufMetadata metadata;
-  const GgufMetadata header = gguf_header(checkpoint);
+  LISSOM_TRY(const GgufMetadata header, gguf_header(checkpoint));
   for (const auto& [key, value] : header.entries())
     if (!key.starts_with("split.") && key != "general.alignment") metadata.append(key, value);
   return metadata;

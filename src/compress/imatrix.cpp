@@ -26,30 +26,26 @@ Result<std::vector<float>> floats(const GgufFile& file, size_t index) {
   return values;
 }
 
-/// Σx² and counts of each matrix → one sum over all of them. Experts that saw nothing leave no trace in it.
+/// Σx² and counts of each matrix: several are the experts of a mixture.
 Result<void> add_entry(Importance& importance, const std::string& origin, const std::string& name,
                        const std::vector<float>& sums, const std::vector<float>& counts) {
   if (counts.empty() || sums.empty() || sums.size() % counts.size() != 0)
     return bad_input(origin + ": " + in_quotes(name) + ": " + std::to_string(sums.size()) + " sums for " +
                      std::to_string(counts.size()) + " counts");
-  const size_t cols = sums.size() / counts.size();
-  std::vector<double> total(cols);
   double rows = 0;
-  for (size_t m = 0; m < counts.size(); ++m) {
-    if (!std::isfinite(counts[m]) || counts[m] < 0 || counts[m] > 1e15F)
+  for (const float count : counts) {
+    if (!std::isfinite(count) || count < 0 || count > 1e15F)
       return bad_input(origin + ": " + in_quotes(name) + ": a count is not a number of rows");
-    rows += static_cast<double>(counts[m]);
-    for (size_t c = 0; c < cols; ++c) {
-      const float sum = sums[m * cols + c];
-      if (!std::isfinite(sum) || sum < 0)
-        return bad_input(origin + ": " + in_quotes(name) + ": a sum of squares is negative or not finite");
-      total[c] += static_cast<double>(sum);
-    }
+    rows += static_cast<double>(count);
   }
+  if (!std::ranges::all_of(sums, [](float sum) { return std::isfinite(sum) && sum >= 0; }))
+    return bad_input(origin + ": " + in_quotes(name) + ": a sum of squares is negative or not finite");
   if (rows < 1) return {};
   Importance::Entry& entry = importance.entries[name];
   entry.tokens = std::llround(rows);
-  entry.sum_square.assign(total.begin(), total.end());
+  entry.sum_square = sums;
+  if (counts.size() > 1)
+    for (const float count : counts) entry.expert_tokens.push_back(std::llround(static_cast<double>(count)));
   return {};
 }
 
@@ -141,9 +137,26 @@ Result<Importance> from_legacy(const MappedFile& file) {
 
 std::vector<float> Importance::Entry::mean_square() const {
   std::vector<float> mean(sum_square.size());
-  const auto rows = static_cast<double>(std::max<int64_t>(tokens, 1));
-  std::ranges::transform(sum_square, mean.begin(),
-                         [rows](float sum) { return static_cast<float>(static_cast<double>(sum) / rows); });
+  const auto divide = [&](size_t first, size_t last, int64_t rows) {
+    for (size_t i = first; i < last; ++i)
+      mean[i] = static_cast<float>(static_cast<double>(sum_square[i]) /
+                                   static_cast<double>(std::max<int64_t>(rows, 1)));
+  };
+  if (expert_tokens.empty()) {
+    divide(0, mean.size(), tokens);
+    return mean;
+  }
+  const size_t cols = sum_square.size() / expert_tokens.size();
+  std::vector<double> all(cols);
+  for (size_t i = 0; i < sum_square.size(); ++i) all[i % cols] += static_cast<double>(sum_square[i]);
+  for (size_t e = 0; e < expert_tokens.size(); ++e) {
+    if (expert_tokens[e] >= kEnoughTokens) {
+      divide(e * cols, (e + 1) * cols, expert_tokens[e]);
+      continue;
+    }
+    for (size_t c = 0; c < cols; ++c)
+      mean[e * cols + c] = static_cast<float>(all[c] / static_cast<double>(std::max<int64_t>(tokens, 1)));
+  }
   return mean;
 }
 
@@ -168,16 +181,19 @@ Result<void> write_imatrix(const Importance& importance, const std::filesystem::
 
   std::vector<TensorInfo> directory;
   for (const auto& [name, entry] : importance.entries) {
-    const auto cols = static_cast<int64_t>(entry.sum_square.size());
+    const auto matrices = static_cast<int64_t>(std::max<size_t>(entry.expert_tokens.size(), 1));
+    const int64_t cols = static_cast<int64_t>(entry.sum_square.size()) / matrices;
     directory.push_back(
-        {name + std::string(kSums), "F32", Shape{1, cols}, entry.sum_square.size() * sizeof(float)});
-    directory.push_back({name + std::string(kCounts), "F32", Shape{1, 1}, sizeof(float)});
+        {name + std::string(kSums), "F32", Shape{matrices, cols}, entry.sum_square.size() * sizeof(float)});
+    directory.push_back({name + std::string(kCounts), "F32", Shape{matrices, 1},
+                         static_cast<uint64_t>(matrices) * sizeof(float)});
   }
   LISSOM_TRY(const auto writer, GgufWriter::create(path, metadata, directory, {}));
   for (const auto& [name, entry] : importance.entries) {
-    const auto count = static_cast<float>(entry.tokens);
+    std::vector<float> counts(entry.expert_tokens.begin(), entry.expert_tokens.end());
+    if (counts.empty()) counts.push_back(static_cast<float>(entry.tokens));
     LISSOM_CHECK(writer->append(std::as_bytes(std::span(entry.sum_square))));
-    LISSOM_CHECK(writer->append(std::as_bytes(std::span(&count, 1))));
+    LISSOM_CHECK(writer->append(std::as_bytes(std::span(counts))));
   }
   return writer->finish();
 }

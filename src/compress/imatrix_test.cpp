@@ -72,14 +72,39 @@ TEST_F(Imatrix, WritingAndReadingChangesNothing) {
   EXPECT_FLOAT_EQ(back->entries.at("blk.1.ffn_down.weight").mean_square()[1], 5.0F / 3.0F);
 }
 
-TEST_F(Imatrix, ExpertsAreSummedAndEmptyOnesIgnored) {
+TEST_F(Imatrix, ExpertsKeepTheirOwnAndPoorOnesGetTheMean) {
   const auto path =
       write_gguf("imatrix", {{"e.in_sum2", "F32", Shape{3, 2}, 0}, {"e.counts", "F32", Shape{3, 1}, 0}},
-                 {1, 2, 30, 40, 0, 0, 1, 10, 0});
+                 {100, 200, 30, 40, 0, 0, 100, 10, 0});
   const auto read = read_imatrix(path);
   ASSERT_TRUE(read) << read.error().message;
-  EXPECT_EQ(read->entries.at("e").tokens, 11);
-  EXPECT_EQ(read->entries.at("e").sum_square, (std::vector<float>{31, 42}));
+  const Importance::Entry& entry = read->entries.at("e");
+  EXPECT_EQ(entry.tokens, 110);
+  EXPECT_EQ(entry.expert_tokens, (std::vector<int64_t>{100, 10, 0}));
+  EXPECT_EQ(entry.sum_square, (std::vector<float>{100, 200, 30, 40, 0, 0}));
+  const float a = 130.0F / 110.0F, b = 240.0F / 110.0F;
+  EXPECT_EQ(entry.mean_square(), (std::vector<float>{1, 2, a, b, a, b}));
+  ASSERT_TRUE(write_imatrix(*read, file("again.gguf")));
+  const auto again = read_imatrix(file("again.gguf"));
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ(again->entries.at("e").expert_tokens, entry.expert_tokens);
+  EXPECT_EQ(again->entries.at("e").sum_square, entry.sum_square);
+}
+
+TEST(StarvedExperts, AreNamedByLayer) {
+  Importance importance;
+  importance.entries["blk.10.ffn_down_exps.weight"] = {{1, 1}, 70, {0, 70}};
+  importance.entries["blk.10.ffn_up_exps.weight"] = {{1, 1}, 70, {0, 70}};
+  importance.entries["blk.2.ffn_down_exps.weight"] = {{1, 1}, 127, {64, 63}};
+  importance.entries["blk.2.attn_q.weight"] = {{1, 1}, 3};
+  const auto starved = starved_experts(importance);
+  ASSERT_EQ(starved.size(), 2U);
+  EXPECT_EQ(starved[0].layer, 2);
+  EXPECT_EQ(starved[0].expert, 1);
+  EXPECT_EQ(starved[0].tokens, 63);
+  EXPECT_EQ(starved[1].layer, 10);
+  EXPECT_EQ(starved[1].expert, 0);
+  EXPECT_EQ(starved[1].tokens, 0);
 }
 
 TEST_F(Imatrix, TheOlderFormIsRead) {

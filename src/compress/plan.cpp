@@ -47,6 +47,7 @@ const char* kept_reason(const TensorInfo& info) {
   if (name.find("_norm.weight") != std::string_view::npos) return "kept: norm";
   if (name.find("ffn_gate_inp.weight") != std::string_view::npos) return "kept: expert router";
   if (name == "position_embd.weight") return "kept: position embedding";
+  if (name == "rel_embd.weight") return "kept: relative positions";
   if (name == "token_types.weight") return "kept: token types";
   return nullptr;
 }

@@ -24,12 +24,19 @@ struct Architecture {
   void (*to_gguf)(const Config& config, GgufMetadata& metadata);  ///< the architecture's keys, {arch}.* only
   Json (*to_hf)(const Config& config);                            ///< config.json
   Result<Graph> (*build)(const Config& config);
+  /// Tensors that stand outside the prefix, by the start of their names.
+  std::vector<std::string_view> hf_outside = {"lm_head"};
+  /// Says why this configuration has no exact form in GGUF; null: it always has one.
+  Result<void> (*fits_gguf)(const Config& config) = nullptr;
 };
 
-/// The tensor that GGUF has for llama3's RoPE scaling, and Hugging Face has not.
-inline constexpr std::string_view kRopeFreqs = "rope_freqs.weight";
+/// Tensors that GGUF has for llama3's and longrope's scaling; Hugging Face has parameters in config.json.
+inline constexpr std::string_view kRopeFreqs = "rope_freqs.weight", kRopeLong = "rope_factors_long.weight",
+                                  kRopeShort = "rope_factors_short.weight";
 
 [[nodiscard]] std::span<const Architecture* const> architectures();
+/// The architecture that reads and writes a configuration's Hugging Face side, or null.
+[[nodiscard]] const Architecture* architecture_of(const Config& config);
 /// By GGUF's general.architecture, or null.
 [[nodiscard]] const Architecture* find_architecture(std::string_view gguf_name);
 /// By config.json's architectures[0]; by its model_type where that is empty. Null if unknown.

@@ -16,6 +16,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
+/// GGUF's key for config.json's architectures[0], where general.architecture does not tell it.
+constexpr std::string_view kHfArchitecture = "lissom.hf_architecture";
+
 /// sentence-transformers' modules.json names the folder whose config.json says how to pool.
 Result<Pooling> read_pooling(const fs::path& folder) {
   const fs::path modules_path = folder / "modules.json";
@@ -110,21 +113,36 @@ void complete_from_tensors(const TensorSource& tensors, Config& config) {
     config.vocab = tensors.tensors()[static_cast<size_t>(table)].shape[0];
   config.tied_embeddings = config.causal && tensors.find("output.weight") < 0;
   config.attention_bias = config.attention_bias || tensors.find("blk.0.attn_q.bias") >= 0;
+  if (tensors.find("token_types.weight") < 0) config.token_types = 0;
   config.mlp_bias = config.mlp_bias || tensors.find("blk.0.ffn_up.bias") >= 0;
 }
 
-Result<void> read_rope_freqs(const TensorSource& tensors, Config& config) {
-  const int64_t at = tensors.find(kRopeFreqs);
-  if (at < 0) return {};
+/// The divisors in tensor `name`, one for each rotated pair; empty where it is absent.
+Result<std::vector<float>> read_divisors(const TensorSource& tensors, std::string_view name,
+                                         const Config& config) {
+  std::vector<float> divisors;
+  const int64_t at = tensors.find(name);
+  if (at < 0) return divisors;
+  const std::string where = tensors.origin() + ": tensor " + in_quotes(name);
   LISSOM_TRY(const TensorView view, tensors.read(static_cast<size_t>(at)));
-  const auto expected = static_cast<size_t>(config.rope.dim / 2);
-  if (view.info.type != "F32" || view.data.size() != expected * sizeof(float))
-    return bad_input(tensors.origin() + ": tensor 'rope_freqs.weight' must be " + std::to_string(expected) +
-                     " values of F32");
-  config.rope.inv_freq_divisor.resize(expected);
-  std::memcpy(config.rope.inv_freq_divisor.data(), view.data.data(), view.data.size());
-  for (float d : config.rope.inv_freq_divisor)
-    if (!(d > 0)) return bad_input(tensors.origin() + ": tensor 'rope_freqs.weight' must be positive");
+  divisors.resize(static_cast<size_t>(config.rope.dim / 2));
+  if (view.info.type != "F32" || view.data.size() != divisors.size() * sizeof(float))
+    return bad_input(where + " must be " + std::to_string(divisors.size()) + " values of F32");
+  std::memcpy(divisors.data(), view.data.data(), view.data.size());
+  for (float d : divisors)
+    if (!(d > 0)) return bad_input(where + " must be positive");
+  return divisors;
+}
+
+Result<void> read_rope_tensors(const TensorSource& tensors, Config& config) {
+  Rope& rope = config.rope;
+  LISSOM_TRY(rope.inv_freq_divisor, read_divisors(tensors, kRopeFreqs, config));
+  LISSOM_TRY(rope.short_divisor, read_divisors(tensors, kRopeShort, config));
+  LISSOM_TRY(rope.long_divisor, read_divisors(tensors, kRopeLong, config));
+  if (rope.short_divisor.size() != rope.long_divisor.size())
+    return bad_input(tensors.origin() + ": only one of the tensors " + in_quotes(kRopeShort) + " and " +
+                     in_quotes(kRopeLong) + " is there");
+  if (!rope.long_divisor.empty()) rope.scaling = RopeScaling::longrope;
   return {};
 }
 
@@ -133,14 +151,15 @@ Result<Checkpoint> open_gguf(const fs::path& path) {
   const GgufMetadata& metadata = file->metadata();
   LISSOM_TRY(const std::string name, metadata.string("general.architecture"));
   const Architecture* arch = find_architecture(name);
+  // Several of Hugging Face's share one of GGUF's.
+  const auto* original = find_hf_architecture(metadata.string_or(kHfArchitecture, "none"), "");
+  if (original != nullptr && original->name == name) arch = original;
   if (arch == nullptr) return tl::unexpected(unknown_architecture(name).within("key 'general.architecture'"));
   Checkpoint c;
   c.path = path;
   c.from_gguf = true;
   LISSOM_TRY(c.config, arch->from_gguf(metadata));
-  if (c.config.hf_arch.empty())
-    c.config.hf_arch = c.config.sliding_window > 0 && name == "llama" ? "MistralForCausalLM"
-                                                                      : std::string(arch->hf_architectures[0]);
+  if (c.config.hf_arch.empty()) c.config.hf_arch = arch->hf_architectures[0];
   c.config.name = metadata.string_or("general.name", "");
   c.config.bos = metadata.integer_or("tokenizer.ggml.bos_token_id", -1);
   c.config.pad = metadata.integer_or("tokenizer.ggml.padding_token_id", -1);
@@ -149,7 +168,7 @@ Result<Checkpoint> open_gguf(const fs::path& path) {
   complete_from_tensors(*file, c.config);
   if (c.config.vocab < 1 || c.config.vocab > kVocab.high)
     return bad_input("tensor 'token_embd.weight' is missing or has an absurd number of rows");
-  LISSOM_CHECK(read_rope_freqs(*file, c.config));
+  LISSOM_CHECK(read_rope_tensors(*file, c.config));
   LISSOM_TRY(c.graph, arch->build(c.config));
   LISSOM_CHECK(check_tensors(*file, c.graph));
   c.metadata = std::shared_ptr<const GgufMetadata>(file, &metadata);
@@ -168,13 +187,17 @@ Result<Checkpoint> open_checkpoint(const std::string& model, const OpenOptions& 
   return opened;
 }
 
-GgufMetadata gguf_header(const Checkpoint& checkpoint) {
+Result<GgufMetadata> gguf_header(const Checkpoint& checkpoint) {
+  const Architecture* arch = architecture_of(checkpoint.config);
+  if (arch == nullptr) return unsupported("architecture '" + checkpoint.config.arch + "' has no form in GGUF");
+  if (arch->fits_gguf != nullptr) LISSOM_CHECK(arch->fits_gguf(checkpoint.config));
   GgufMetadata header;
   header.set("general.architecture", checkpoint.config.arch);
   for (const auto& [key, value] : checkpoint.metadata->entries()) header.set(key, value);
   header.set("general.architecture", checkpoint.config.arch);
-  if (const Architecture* arch = find_architecture(checkpoint.config.arch))
-    arch->to_gguf(checkpoint.config, header);
+  if (arch != find_architecture(checkpoint.config.arch))
+    header.set(std::string(kHfArchitecture), checkpoint.config.hf_arch);
+  arch->to_gguf(checkpoint.config, header);
   return header;
 }
 

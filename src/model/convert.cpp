@@ -51,7 +51,7 @@ Result<std::vector<std::byte>> encode(const std::string& name, const std::string
 
 Result<void> write_gguf(const Checkpoint& c, const fs::path& out, const ConvertOptions& options,
                         const Progress& progress) {
-  GgufMetadata header = gguf_header(c);
+  LISSOM_TRY(GgufMetadata header, gguf_header(c));
   std::vector<TensorInfo> directory;
   const auto list = c.tensors->tensors();
   int64_t halves = 0, brains = 0;
@@ -106,9 +106,11 @@ Result<void> recover_llama3(Config& config) {
       "tensor 'rope_freqs.weight': no llama3 scaling gives these divisors, so config.json cannot say them");
 }
 
+/// The name in the folder that is written. A model without a head ("BertModel") has no prefix.
 std::string hf_name(const std::string& name, const Architecture& arch, const Config& config) {
-  const bool outside = name.starts_with("lm_head") || name.starts_with("classifier");
-  return outside || config.hf_arch == "BertModel" ? name : std::string(arch.hf_prefixes[0]) + name;
+  const auto starts = [&](std::string_view outside) { return name.starts_with(outside); };
+  const bool bare = config.hf_arch.ends_with("Model") && !config.hf_arch.ends_with("HeadModel");
+  return bare || std::ranges::any_of(arch.hf_outside, starts) ? name : std::string(arch.hf_prefixes[0]) + name;
 }
 
 Result<void> write_configs(const Checkpoint& c, const Config& config, const Architecture& arch,
@@ -145,9 +147,14 @@ Result<void> write_configs(const Checkpoint& c, const Config& config, const Arch
   return write_file(folder / "tokenizer_config.json", files.tokenizer_config_json);
 }
 
+/// A tensor of the folder: one of those that a canonical one is made of.
+struct Piece {
+  size_t tensor;  ///< index of the checkpoint's
+  size_t part;    ///< of hf_tensors()
+};
 struct Shard {
   std::string file;
-  std::vector<size_t> tensors;  ///< indices of the checkpoint's
+  std::vector<Piece> pieces;
   std::vector<TensorInfo> directory;
 };
 
@@ -158,18 +165,19 @@ std::vector<Shard> plan_shards(const Checkpoint& c, const Architecture& arch, co
   const auto list = c.tensors->tensors();
   for (size_t i = 0; i < list.size(); ++i) {
     const Weight& w = c.graph.weights[static_cast<size_t>(c.graph.find_weight(list[i].name))];
-    if (w.hf.empty()) continue;
     const std::string type = written_type(w, list[i].type, options.type, false);
-    Shape shape = list[i].shape;
-    if (w.transform == HfTransform::transpose) shape = {shape[1], shape[0]};
-    const uint64_t bytes = static_cast<uint64_t>(shape.elements()) * (type == "F32" ? 4 : 2);
-    if (filled > 0 && filled + bytes > options.shard_bytes) {
-      shards.emplace_back();
-      filled = 0;
+    const auto tensors = hf_tensors(w);
+    for (size_t part = 0; part < tensors.size(); ++part) {
+      const uint64_t bytes = static_cast<uint64_t>(tensors[part].shape.elements()) * (type == "F32" ? 4 : 2);
+      if (filled > 0 && filled + bytes > options.shard_bytes) {
+        shards.emplace_back();
+        filled = 0;
+      }
+      filled += bytes;
+      shards.back().pieces.push_back({i, part});
+      shards.back().directory.push_back(
+          {hf_name(tensors[part].name, arch, config), type, tensors[part].shape, bytes});
     }
-    filled += bytes;
-    shards.back().tensors.push_back(i);
-    shards.back().directory.push_back({hf_name(w.hf[0], arch, config), type, shape, bytes});
   }
   for (size_t s = 0; s < shards.size(); ++s) {
     char name[64];
@@ -182,31 +190,29 @@ std::vector<Shard> plan_shards(const Checkpoint& c, const Architecture& arch, co
 Result<void> write_shard(const Checkpoint& c, const Shard& shard, const fs::path& folder,
                          const Progress& progress) {
   LISSOM_TRY(auto writer, SafetensorsWriter::create(folder / shard.file, shard.directory, {{"format", "pt"}}));
-  for (size_t k = 0; k < shard.tensors.size(); ++k) {
+  std::vector<float> values;
+  for (size_t k = 0; k < shard.pieces.size(); ++k) {
     if (progress.stop_requested()) return tl::unexpected(Error{ErrorKind::cancelled, "stopped"});
-    const size_t i = shard.tensors[k];
+    const auto [i, part] = shard.pieces[k];
     const TensorInfo& info = c.tensors->tensors()[i];
     progress.report("convert", static_cast<int64_t>(i), static_cast<int64_t>(c.tensors->tensors().size()),
                     info.name);
     const Weight& w = c.graph.weights[static_cast<size_t>(c.graph.find_weight(info.name))];
-    LISSOM_TRY(const TensorView view, c.tensors->read(i));
-    LISSOM_TRY(auto values, decode(view));
-    if (w.transform == HfTransform::transpose || w.transform == HfTransform::permute_rope) {
-      std::vector<float> moved(values.size());
-      transform_bytes(w.transform, shard.directory[k].shape, w.heads, false, sizeof(float),
-                      std::as_bytes(std::span(values)).data(), std::as_writable_bytes(std::span(moved)).data());
-      values.swap(moved);
+    if (k == 0 || shard.pieces[k - 1].tensor != i) {
+      LISSOM_TRY(const TensorView view, c.tensors->read(i));
+      LISSOM_TRY(values, decode(view));
+      c.tensors->release(i);
     }
-    LISSOM_TRY(const auto bytes, encode(info.name, shard.directory[k].type, shard.directory[k].shape, values));
+    const TensorInfo& out = shard.directory[k];
+    LISSOM_TRY(const auto bytes, encode(info.name, out.type, out.shape, hf_values(w, part, values)));
     LISSOM_CHECK(writer->append(bytes));
-    c.tensors->release(i);
   }
   return writer->finish();
 }
 
 Result<void> fill_folder(const Checkpoint& c, const fs::path& folder, const ConvertOptions& options,
                          const Progress& progress) {
-  const Architecture* arch = find_architecture(c.config.arch);
+  const Architecture* arch = architecture_of(c.config);
   Config config = c.config;
   LISSOM_CHECK(recover_llama3(config));
   const auto shards = plan_shards(c, *arch, config, options);

@@ -92,6 +92,10 @@ Result<float> GgufFields::positive_or(std::string_view key, double fallback) con
   return has(key) ? positive(key) : Result<float>(static_cast<float>(fallback));
 }
 
+Result<bool> GgufFields::boolean_or(std::string_view key, bool fallback) const {
+  return has(key) ? metadata_.boolean(full(key)) : Result<bool>(fallback);
+}
+
 std::string GgufFields::string_or(std::string_view key, std::string fallback) const {
   return metadata_.string_or(full(key), std::move(fallback));
 }
@@ -144,6 +148,33 @@ Result<std::string> activation_of(const JsonFields& fields, std::string_view key
   if (name == "gelu_new" || name == "gelu_pytorch_tanh" || name == "gelu_tanh") return std::string("gelu_tanh");
   return unsupported(field(key) + ": unknown activation " + in_quotes(name) +
                      "; known: silu, gelu, gelu_new, gelu_pytorch_tanh, relu");
+}
+
+std::string hf_activation(const Config& config) {
+  return config.activation == "gelu_tanh" ? "gelu_pytorch_tanh" : config.activation;
+}
+
+Result<void> read_gguf_experts(const GgufFields& f, Config& c) {
+  Experts& e = c.experts;
+  LISSOM_TRY(e.count, f.integer("expert_count", Bounds{0, kExperts.high}));
+  if (e.count == 0) return {};
+  LISSOM_TRY(e.used, f.integer("expert_used_count", Bounds{1, e.count}));
+  LISSOM_TRY(e.ff, f.integer_or("expert_feed_forward_length", c.ff, kFeedForward));
+  LISSOM_TRY(const int64_t shared, f.integer_or("expert_shared_count", 0, Bounds{0, 1024}));
+  e.shared_ff = shared * e.ff;
+  LISSOM_TRY(e.dense_first, f.integer_or("leading_dense_block_count", 0, Bounds{0, c.layers}));
+  LISSOM_TRY(const int64_t function, f.integer_or("expert_gating_func", 1, Bounds{1, 2}));
+  e.score = function == 2 ? Experts::Score::sigmoid : Experts::Score::softmax;
+  LISSOM_TRY(e.normalize, f.boolean_or("expert_weights_norm", false));
+  LISSOM_TRY(e.scale, f.positive_or("expert_weights_scale", 1.0));
+  LISSOM_TRY(e.groups, f.integer_or("expert_group_count", 1, Bounds{1, e.count}));
+  LISSOM_TRY(e.groups_used, f.integer_or("expert_group_used_count", 1, Bounds{1, e.groups}));
+  return {};
+}
+
+void write_gguf_experts(const Config& c, GgufMetadata& metadata) {
+  metadata.set(c.arch + ".expert_count", static_cast<uint32_t>(c.experts.count));
+  metadata.set(c.arch + ".expert_used_count", static_cast<uint32_t>(c.experts.used));
 }
 
 }  // namespace lissom

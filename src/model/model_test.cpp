@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <map>
 
 #include "base/file.h"
 #include "lissom/gguf.h"
@@ -125,6 +126,103 @@ TEST(Transforms, TheWayBackUndoes) {
   EXPECT_NE(in, there);
   // Row 1 of the first head (8 rows: two halves of four) is the second half's first row.
   EXPECT_EQ(std::memcmp(there.data() + 20, in.data() + 4 * 20, 20), 0);
+}
+
+TEST(Transforms, FusedHeadsComeApart) {
+  // Two heads of two rows: q0 q0 k0 k0 v0 v0 q1 …
+  const std::vector<float> hf{0, 1, 10, 11, 20, 21, 2, 3, 12, 13, 22, 23};
+  std::vector<float> canonical(hf.size());
+  transform_bytes(HfTransform::heads_qkv, {12}, 2, true, 4, std::as_bytes(std::span(hf)).data(),
+                  std::as_writable_bytes(std::span(canonical)).data());
+  EXPECT_EQ(canonical, (std::vector<float>{0, 1, 2, 3, 10, 11, 12, 13, 20, 21, 22, 23}));
+  Weight w{"qkv", {12}, WeightRole::bias, {"hf"}, HfTransform::heads_qkv, 2};
+  EXPECT_EQ(hf_values(w, 0, canonical), hf);
+}
+
+TEST(Transforms, PartsAndShapesOfWhatHuggingFaceHas) {
+  Weight experts{"e", {2, 3, 4}, WeightRole::linear, {"a", "b"}, HfTransform::concat_rows};
+  ASSERT_EQ(hf_tensors(experts).size(), 2U);
+  EXPECT_EQ(hf_tensors(experts)[1].shape, (Shape{3, 4}));
+  std::vector<float> values(24);
+  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i);
+  EXPECT_EQ(hf_values(experts, 1, values).front(), 12.0F);
+  Weight scaled{"s", {4}, WeightRole::linear, {"a", "b"}, HfTransform::concat_rows};
+  scaled.factors = {2.0F, 1.0F};
+  const std::vector<float> four{2, 4, 5, 6};
+  EXPECT_EQ(hf_values(scaled, 0, four), (std::vector<float>{1, 2}));
+  EXPECT_EQ(hf_values(scaled, 1, four), (std::vector<float>{5, 6}));
+  Weight positions{"p", {2, 2}, WeightRole::position, {"a"}, HfTransform::drop_rows};
+  positions.first_row = 1;
+  EXPECT_EQ(hf_tensors(positions)[0].shape, (Shape{3, 2}));
+  EXPECT_EQ(hf_values(positions, 0, four), (std::vector<float>{0, 0, 2, 4, 5, 6}));
+  Weight norm{"n", {4}, WeightRole::norm, {"a"}, HfTransform::add_one};
+  EXPECT_EQ(hf_values(norm, 0, four), (std::vector<float>{1, 3, 4, 5}));
+  EXPECT_TRUE(hf_tensors({"z", {4}, WeightRole::bias, {}, HfTransform::zeros}).empty());
+}
+
+/// The configuration of a golden model, with one field changed.
+std::string golden_error(const std::string& name, const std::string& key, const Json& value) {
+  Json json = *read_json(fs::path(LISSOM_SOURCE_DIR) / "tests/golden" / name / "config.json");
+  json[key] = value;
+  return error_of(json);
+}
+
+TEST(HfConfig, EveryFamilyRefusesWhatItDoesNotKnow) {
+  struct Case {
+    const char *model, *key, *value;
+  };
+  const Case cases[] = {
+      {"gemma2", "layer_types", R"(["full_attention"])"},
+      {"gemma2", "layer_types", R"(["full_attention", "chunked_attention"])"},
+      {"gemma2", "use_bidirectional_attention", "true"},
+      {"gemma3", "query_pre_attn_scalar", "-1"},
+      {"gemma3", "sliding_window", R"("many")"},
+      {"phi3_long", "rope_parameters", R"({"rope_type": "longrope", "short_factor": [1.0]})"},
+      {"phi3", "rope_parameters", R"({"partial_rotary_factor": 0.4})"},
+      {"gpt_neo", "attention_types", R"([[["global"], 1]])"},
+      {"gpt_neo", "attention_types", R"([[["global", "near"], 1]])"},
+      {"gpt_neo", "attention_types", R"([[["global"], 1000000000]])"},
+      {"gpt_neox", "hidden_act", R"("snake")"},
+      {"mixtral", "num_local_experts", "0"},
+      {"mixtral", "num_experts_per_tok", "5"},
+      {"qwen3_moe", "decoder_sparse_step", "2"},
+      {"qwen3_moe", "mlp_only_layers", "[0]"},
+      {"dots1", "n_group", "3"},
+      {"dots1", "first_k_dense_replace", "3"},
+      {"roberta", "max_position_embeddings", "2"},
+      {"albert", "num_hidden_groups", "3"},
+      {"albert", "inner_group_num", "2"},
+      {"deberta", "conv_kernel_size", "3"},
+      {"deberta", "pos_att_type", R"("c2p")"},
+      {"deberta", "position_buckets", "1000"},
+  };
+  // The field in fault may be one inside the one that was changed.
+  const std::map<std::string, const char*> inside = {{"phi3_long", "short_factor"},
+                                                     {"phi3", "partial_rotary_factor"}};
+  for (const Case& c : cases) {
+    const auto deeper = inside.find(c.model);
+    EXPECT_THAT(golden_error(c.model, c.key, Json::parse(c.value)),
+                AllOf(HasSubstr("config.json"), HasSubstr(deeper == inside.end() ? c.key : deeper->second)))
+        << c.model << ", " << c.value;
+  }
+}
+
+TEST(GgufForm, IsRefusedWhereLlamaCppWouldComputeSomethingElse) {
+  for (const auto& [name, reason] : {std::pair{"gemma2_scalar", "query_pre_attn_scalar"},
+                                     std::pair{"gpt_neo_local", "window of its local layers (8)"},
+                                     std::pair{"qwen3_moe_raw", "norm_topk_prob"}}) {
+    const TempFolder folder;
+    OpenOptions options;
+    options.need_tokenizer = false;
+    const auto checkpoint =
+        open_checkpoint((fs::path(LISSOM_SOURCE_DIR) / "tests/golden" / name).string(), options);
+    ASSERT_TRUE(checkpoint) << checkpoint.error().message;
+    const auto done = convert(*checkpoint, folder / "m.gguf", {}, {});
+    ASSERT_FALSE(done);
+    EXPECT_EQ(done.error().kind, ErrorKind::unsupported);
+    EXPECT_THAT(done.error().message, HasSubstr(reason));
+    EXPECT_FALSE(fs::exists(folder / "m.gguf"));
+  }
 }
 
 /// A golden model's folder, copied so that a test can spoil it.

@@ -1,4 +1,4 @@
-// The explicit list of architectures. Adding one is a file in archs/ and a line here.
+// Finds architectures. The explicit list is archs/list.inc.
 
 #include <algorithm>
 #include <array>
@@ -10,9 +10,10 @@
 namespace lissom {
 
 std::span<const Architecture* const> architectures() {
-  static const std::array<const Architecture*, 6> list = {
-      &llama_architecture(), &mistral_architecture(), &qwen2_architecture(),
-      &qwen3_architecture(), &gpt2_architecture(),    &bert_architecture(),
+  static const std::array list = {
+#define ARCHITECTURE(name) &name##_architecture(),
+#include "model/archs/list.inc"
+#undef ARCHITECTURE
   };
   return list;
 }
@@ -30,6 +31,11 @@ const Architecture* find_hf_architecture(std::string_view hf_name, std::string_v
   for (const Architecture* arch : architectures())
     if (std::ranges::find(arch->hf_model_types, model_type) != arch->hf_model_types.end()) return arch;
   return nullptr;
+}
+
+const Architecture* architecture_of(const Config& config) {
+  const Architecture* arch = find_hf_architecture(config.hf_arch, "");
+  return arch != nullptr ? arch : find_architecture(config.arch);
 }
 
 namespace {

@@ -4,33 +4,29 @@
 #include <numbers>
 
 #include "base/text.h"
+#include "model/arch.h"
 #include "model/fields.h"
 
 namespace lissom {
 
-Result<void> read_hf_rope(const JsonFields& fields, float default_theta, Config& config) {
-  Rope& rope = config.rope;
-  rope.dim = static_cast<int>(config.head_dim);
-  const bool modern = fields.has("rope_parameters");
-  const Json empty = Json::object();
-  const Json& scaling = modern                       ? fields.json()["rope_parameters"]
-                        : fields.has("rope_scaling") ? fields.json()["rope_scaling"]
-                                                     : empty;
-  if (!scaling.is_object())
-    return bad_input("config.json: field '" + std::string(modern ? "rope_parameters" : "rope_scaling") +
-                     "' must be an object");
-  const JsonFields s(scaling);
-  LISSOM_TRY(const float outer_theta, fields.positive_or("rope_theta", default_theta));
-  LISSOM_TRY(rope.base, s.positive_or("rope_theta", outer_theta));
-  LISSOM_TRY(const float partial, s.positive_or("partial_rotary_factor", 1.0));
-  if (partial != 1.0F)
-    return unsupported("config.json: field 'partial_rotary_factor' other than 1 is not supported");
-  LISSOM_TRY(const std::string old_type, s.string_or("type", "default"));
-  LISSOM_TRY(const std::string type, s.string_or("rope_type", old_type));
-  if (type == "default") return {};
+namespace {
 
-  LISSOM_TRY(rope.factor, s.positive_or("factor", 1.0));
-  LISSOM_TRY(rope.original_context, s.integer_or("original_max_position_embeddings", config.context, kContext));
+Result<std::vector<float>> read_divisors(const JsonFields& s, const char* key, int dim) {
+  const std::string what = "config.json: field '" + std::string(key) + "'";
+  if (!s.has(key)) return bad_input(what + " is missing");
+  const Json& list = s.json()[key];
+  if (!list.is_array() || list.size() != static_cast<size_t>(dim / 2))
+    return bad_input(what + " must be a list of " + std::to_string(dim / 2) + " numbers");
+  std::vector<float> divisors;
+  for (const Json& item : list) {
+    const double value = item.is_number() ? item.get<double>() : 0.0;
+    if (!(value > 0 && value < 1e30)) return bad_input(what + " must hold positive numbers");
+    divisors.push_back(static_cast<float>(value));
+  }
+  return divisors;
+}
+
+Result<void> read_scaling(const JsonFields& s, const std::string& type, Rope& rope) {
   if (type == "linear") {
     rope.scaling = RopeScaling::linear;
   } else if (type == "llama3") {
@@ -49,10 +45,61 @@ Result<void> read_hf_rope(const JsonFields& fields, float default_theta, Config&
     }
     LISSOM_TRY(rope.beta_fast, s.positive_or("beta_fast", 32.0));
     LISSOM_TRY(rope.beta_slow, s.positive_or("beta_slow", 1.0));
+  } else if (type == "longrope" || type == "su") {
+    rope.scaling = RopeScaling::longrope;
+    LISSOM_TRY(rope.short_divisor, read_divisors(s, "short_factor", rope.dim));
+    LISSOM_TRY(rope.long_divisor, read_divisors(s, "long_factor", rope.dim));
+    const double derived = rope.factor > 1.0F && rope.original_context > 1
+                               ? std::sqrt(1.0 + std::log(double{rope.factor}) /
+                                                     std::log(static_cast<double>(rope.original_context)))
+                               : 1.0;
+    LISSOM_TRY(rope.attention_factor, s.positive_or("attention_factor", derived));
   } else {
     return unsupported("config.json: unknown RoPE scaling " + in_quotes(type) +
-                       "; known: default, linear, llama3, yarn");
+                       "; known: default, linear, llama3, yarn, longrope");
   }
+  return {};
+}
+
+}  // namespace
+
+Result<Rope> read_hf_rope_object(const JsonFields& outer, const Json& parameters, float default_theta,
+                                 const Config& config, float default_partial) {
+  if (!parameters.is_object()) return bad_input("config.json: field 'rope_parameters' must be an object");
+  const JsonFields s(parameters);
+  Rope rope;
+  LISSOM_TRY(const float outer_theta, outer.positive_or("rope_theta", default_theta));
+  LISSOM_TRY(rope.base, s.positive_or("rope_theta", outer_theta));
+  LISSOM_TRY(const float outer_partial,
+             outer.positive_or("partial_rotary_factor", default_partial > 0 ? default_partial : 1.0F));
+  LISSOM_TRY(const float partial, s.positive_or("partial_rotary_factor", outer_partial));
+  if (partial > 1.0F || (partial != 1.0F && default_partial == 0))
+    return unsupported("config.json: field 'partial_rotary_factor' of " + std::to_string(partial) +
+                       " is not supported here");
+  rope.dim = static_cast<int>(static_cast<double>(config.head_dim) * static_cast<double>(partial));
+  if (rope.dim < 2 || rope.dim % 2 != 0)
+    return bad_input("config.json: field 'partial_rotary_factor' leaves " + std::to_string(rope.dim) +
+                     " dimensions of a head to rotate; they must be even");
+  LISSOM_TRY(const std::string old_type, s.string_or("type", "default"));
+  LISSOM_TRY(const std::string type, s.string_or("rope_type", old_type));
+  if (type == "default") return rope;
+  LISSOM_TRY(rope.original_context,
+             outer.integer_or("original_max_position_embeddings", config.context, kContext));
+  LISSOM_TRY(rope.original_context,
+             s.integer_or("original_max_position_embeddings", rope.original_context, kContext));
+  const double ratio = static_cast<double>(config.context) / static_cast<double>(rope.original_context);
+  LISSOM_TRY(rope.factor, s.positive_or("factor", type == "longrope" || type == "su" ? ratio : 1.0));
+  LISSOM_CHECK(read_scaling(s, type, rope));
+  return rope;
+}
+
+Result<void> read_hf_rope(const JsonFields& fields, float default_theta, Config& config,
+                          float default_partial) {
+  const Json empty = Json::object();
+  const Json& parameters = fields.has("rope_parameters") ? fields.json()["rope_parameters"]
+                           : fields.has("rope_scaling")  ? fields.json()["rope_scaling"]
+                                                         : empty;
+  LISSOM_TRY(config.rope, read_hf_rope_object(fields, parameters, default_theta, config, default_partial));
   return {};
 }
 
@@ -66,10 +113,15 @@ Result<void> read_gguf_rope(const GgufFields& fields, Config& config) {
                      std::to_string(config.head_dim) + " dimensions");
   rope.dim = static_cast<int>(dim);
   const std::string type = fields.string_or("rope.scaling.type", "none");
-  if (type == "none") return {};
-  LISSOM_TRY(rope.factor, fields.positive_or("rope.scaling.factor", 1.0));
   LISSOM_TRY(rope.original_context,
              fields.integer_or("rope.scaling.original_context_length", config.context, kContext));
+  if (type == "none") {
+    // longrope has no type of its own: it is where the tensors of its divisors are, see checkpoint.cpp.
+    LISSOM_TRY(rope.attention_factor, fields.positive_or("rope.scaling.attn_factor", 1.0));
+    rope.factor = static_cast<float>(config.context) / static_cast<float>(rope.original_context);
+    return {};
+  }
+  LISSOM_TRY(rope.factor, fields.positive_or("rope.scaling.factor", 1.0));
   if (type == "linear") {
     rope.scaling = RopeScaling::linear;
   } else if (type == "yarn") {
@@ -92,6 +144,13 @@ void write_gguf_rope(const Config& config, GgufMetadata& metadata) {
   const std::string p = config.arch + ".rope.";
   metadata.set(p + "dimension_count", static_cast<uint32_t>(rope.dim));
   metadata.set(p + "freq_base", rope.base);
+  if (rope.scaling == RopeScaling::longrope) {
+    // The divisors are tensors. llama.cpp chooses between them by the original context, and takes the whole of
+    // the factor on cosine and sine from here.
+    metadata.set(p + "scaling.original_context_length", static_cast<uint32_t>(rope.original_context));
+    metadata.set(p + "scaling.attn_factor", rope.attention_factor);
+    return;
+  }
   if (rope.scaling != RopeScaling::linear && rope.scaling != RopeScaling::yarn) return;
   metadata.set(p + "scaling.type", std::string(rope.scaling == RopeScaling::linear ? "linear" : "yarn"));
   metadata.set(p + "scaling.factor", rope.factor);
@@ -103,9 +162,9 @@ void write_gguf_rope(const Config& config, GgufMetadata& metadata) {
   metadata.set(p + "scaling.yarn_beta_slow", rope.beta_slow);
 }
 
-Json hf_rope(const Config& config) {
-  const Rope& rope = config.rope;
+Json hf_rope(const Rope& rope, bool partial, int64_t head_dim) {
   Json json = {{"rope_theta", rope.base}, {"rope_type", "default"}};
+  if (partial) json["partial_rotary_factor"] = static_cast<double>(rope.dim) / static_cast<double>(head_dim);
   if (rope.scaling == RopeScaling::none) return json;
   json["factor"] = rope.factor;
   json["original_max_position_embeddings"] = rope.original_context;
@@ -115,6 +174,11 @@ Json hf_rope(const Config& config) {
     json["rope_type"] = "llama3";
     json["low_freq_factor"] = rope.low_freq_factor;
     json["high_freq_factor"] = rope.high_freq_factor;
+  } else if (rope.scaling == RopeScaling::longrope) {
+    json["rope_type"] = "longrope";
+    json["short_factor"] = rope.short_divisor;
+    json["long_factor"] = rope.long_divisor;
+    json["attention_factor"] = rope.attention_factor;
   } else {
     json["rope_type"] = "yarn";
     json["beta_fast"] = rope.beta_fast;
@@ -122,6 +186,16 @@ Json hf_rope(const Config& config) {
     if (rope.attention_factor > 0) json["attention_factor"] = rope.attention_factor;
   }
   return json;
+}
+
+Json hf_rope(const Config& config) {
+  return hf_rope(config.rope, config.rope.dim != config.head_dim, config.head_dim);
+}
+
+std::vector<float> rope_constant(std::string_view name, const Rope& rope) {
+  if (rope.scaling == RopeScaling::llama3 && name == kRopeFreqs) return llama3_divisors(rope);
+  if (rope.scaling != RopeScaling::longrope) return {};
+  return name == kRopeLong ? rope.long_divisor : name == kRopeShort ? rope.short_divisor : std::vector<float>();
 }
 
 std::vector<float> llama3_divisors(const Rope& rope) {

@@ -156,6 +156,23 @@ Result<void> check_disjoint(Run& run, const std::string& calibration, const Toke
   return {};
 }
 
+/// Which experts of a mixture the calibration text hardly reached.
+void warn_of_starved_experts(Run& run, const Importance& importance) {
+  std::string list;
+  int64_t count = 0, layer = -1;
+  for (const StarvedExpert& s : starved_experts(importance)) {
+    if (++count > 24) continue;
+    list += s.layer == layer
+                ? fmt::format(", {} ({})", s.expert, s.tokens)
+                : fmt::format("{}layer {}: {} ({})", layer < 0 ? "" : "; ", s.layer, s.expert, s.tokens);
+    layer = s.layer;
+  }
+  if (count == 0) return;
+  warn(run, fmt::format("{} experts saw fewer than {} calibration tokens and are encoded by the mean of their "
+                        "layer's: {}{}",
+                        count, Importance::kEnoughTokens, list, count > 24 ? "; …" : ""));
+}
+
 Result<void> make_importance(Run& run, Source& source) {
   const CompressJob& job = run.job;
   const TextPlan& plan = run.texts.calibration;
@@ -212,6 +229,7 @@ Result<void> prepare(Run& run) {
     LISSOM_TRY(run.evaluation, evaluation_text(run.job, run.texts.evaluation, source, run.progress));
   }
   if (!run.data_free) LISSOM_CHECK(make_importance(run, source));
+  if (run.importance) warn_of_starved_experts(run, *run.importance);
   if (run.verify) LISSOM_CHECK(make_prompts(run, source));
   if (run.job.save_imatrix) {
     if (!run.importance) return bad_input("--save-imatrix: there are no statistics to save");
@@ -306,6 +324,13 @@ Json calibration_json(const Run& run) {
   for (const PlanEntry& entry : run.targets.front().plan.entries) {
     if (entry.kept || importance.entries.contains(entry.tensor)) continue;
     if (++count <= 8) uncovered += (uncovered.empty() ? "" : ", ") + entry.tensor;
+  }
+  const auto starved = starved_experts(importance);
+  if (!starved.empty()) {
+    json["starved_experts"] = Json::array();
+    for (const StarvedExpert& s : starved)
+      json["starved_experts"].push_back({{"layer", s.layer}, {"expert", s.expert}, {"tokens", s.tokens}});
+    json["enough_tokens"] = Importance::kEnoughTokens;
   }
   json["uncovered"] = count == 0 ? "none" : fmt::format("{}: {}{}", count, uncovered, count > 8 ? ", …" : "");
   return json;

@@ -97,6 +97,8 @@ Result<uint64_t> statistics_memory(const Common& c, const std::vector<TensorInfo
     const auto* linear = std::get_if<LinearOp>(&op);
     if (linear != nullptr && seen.insert(linear->input_label).second)
       sums += static_cast<uint64_t>(c.checkpoint.graph.widths[static_cast<size_t>(linear->in)]) * 20;
+    if (const auto* moe = std::get_if<MoeOp>(&op))  // each expert has its own
+      sums += static_cast<uint64_t>(moe->experts.count * (c.checkpoint.config.width + moe->experts.ff)) * 20;
   }
   return most + (c.calibrates ? sums : 0);
 }

@@ -25,6 +25,12 @@ uint64_t held_bytes(const TensorInfo& info, const Needs& needs, const RuntimeOpt
                  ? info.bytes
                  : kernels::PackedMatrix::packed_bytes(runtime::held_codec(*codec, options), info.shape.rows(),
                                                        info.shape.cols(), precision);
+  if (needs.experts)
+    bytes += codec == nullptr
+                 ? info.bytes
+                 : static_cast<uint64_t>(info.shape[0]) *
+                       kernels::PackedMatrix::packed_bytes(runtime::held_codec(*codec, options), info.shape[1],
+                                                           info.shape[2], precision);
   return bytes;  // a table stays in the file; the few rows that are read of it do not count
 }
 
@@ -36,6 +42,8 @@ uint64_t activation_bytes(const Program& program, const Load& load, bool compact
   for (const runtime::Step& step : program.steps)
     if (const auto* product = std::get_if<runtime::Product>(&step))
       widest = std::max(widest, product->in.width);
+    else if (const auto* mixture = std::get_if<runtime::Mixture>(&step))  // rows as one expert gathers them
+      widest = std::max(widest, 2 * (mixture->in.width + mixture->op->experts.ff));
   return static_cast<uint64_t>(floats + widest * load.rows) * sizeof(float);
 }
 

@@ -26,6 +26,16 @@ TEST(MemoryNeed, WeightsAreWhatAModelHolds) {
   }
 }
 
+TEST(MemoryNeed, ExpertsAreHeldOneByOne) {
+  const TinyModel tiny = tiny_model({.experts = {.count = 3, .used = 1, .ff = 40}});
+  const RuntimeOptions options{.threads = 1};
+  const auto model = Model::load(tiny.checkpoint, options);
+  ASSERT_TRUE(model);
+  const auto need = memory_needed(tiny.checkpoint.graph, list_of(tiny.checkpoint), options, {});
+  ASSERT_TRUE(need);
+  EXPECT_EQ(need->weights, (*model)->weight_bytes());
+}
+
 TEST(MemoryNeed, GrowsWithTheLoad) {
   const TinyModel tiny = tiny_model({});
   const auto tensors = list_of(tiny.checkpoint);

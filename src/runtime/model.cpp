@@ -6,6 +6,7 @@
 
 #include "base/half.h"
 #include "runtime/needs.h"
+#include "runtime/rope.h"
 
 namespace lissom {
 namespace runtime {
@@ -34,14 +35,15 @@ struct Loader {
     const int64_t index = source.find(weight.name);
     if (index < 0) {
       // An optional bias may be absent; what is multiplied or looked up may not.
-      if (weight.optional && !needs.matrix && !needs.table) return {};
+      if (weight.optional && needs.vector) return {};
       return bad_input("tensor '" + weight.name + "' is missing");
     }
     LISSOM_TRY(TensorView view, source.read(static_cast<size_t>(index)));
     const auto result = hold(weight, needs, std::move(view), held);
     if (!result) return tl::unexpected(result.error().within("tensor '" + weight.name + "'"));
     // A packed copy of a table's matrix, and vectors, leave nothing that still reads the file.
-    if (held.table == nullptr && (held.matrix == nullptr || held.matrix->repacked()))
+    const bool repacked = held.experts.empty() || held.experts[0]->repacked();
+    if (held.table == nullptr && repacked && (held.matrix == nullptr || held.matrix->repacked()))
       source.release(static_cast<size_t>(index));
     return {};
   }
@@ -62,22 +64,47 @@ struct Loader {
       const std::span<const std::byte> bytes[] = {view.data};
       codec->decode_rows(info.shape, bytes, 0, info.shape.rows(), held.vector.data());
     }
-    if (needs.matrix) {
-      const auto precision = model.options_.exact ? kernels::Precision::exact : kernels::Precision::fast;
-      const Codec& held_as = held_codec(*codec, model.options_);
-      std::vector<std::byte> rounded;
-      if (&held_as != codec) {
-        rounded = bf16_of_f32(view.data, pool);
-        view.data = rounded;
-      }
-      LISSOM_TRY(held.matrix, kernels::PackedMatrix::pack(model.target_, held_as, info.shape[0], info.shape[1],
-                                                          view.data, view.keep, pool, precision));
+    if (needs.matrix || needs.experts) {
+      LISSOM_CHECK(pack(needs, view, *codec, held));
     } else if (needs.table) {
       held.table = std::make_unique<Table>(Table{codec, std::move(view)});
     }
     return {};
   }
+
+  /// Experts lie one after the other: each is packed on its own.
+  Result<void> pack(const Needs& needs, const TensorView& view, const Codec& codec, HeldWeight& held) const {
+    const auto precision = model.options_.exact ? kernels::Precision::exact : kernels::Precision::fast;
+    const Codec& held_as = held_codec(codec, model.options_);
+    const bool rounds = &held_as != &codec;
+    const std::vector<std::byte> rounded = rounds ? bf16_of_f32(view.data, pool) : std::vector<std::byte>();
+    const std::span<const std::byte> bytes = rounds ? std::span(rounded) : view.data;
+    const Shape& shape = view.info.shape;
+    if (needs.matrix) {
+      LISSOM_TRY(held.matrix, kernels::PackedMatrix::pack(model.target_, held_as, shape[0], shape[1], bytes,
+                                                          view.keep, pool, precision));
+      return {};
+    }
+    held.experts.resize(static_cast<size_t>(shape[0]));
+    const size_t each = bytes.size() / held.experts.size();
+    for (size_t e = 0; e < held.experts.size(); ++e) {
+      LISSOM_TRY(held.experts[e],
+                 kernels::PackedMatrix::pack(model.target_, held_as, shape[1], shape[2],
+                                             bytes.subspan(e * each, each), view.keep, pool, precision));
+    }
+    return {};
+  }
 };
+
+/// What a session will make of it, so that a model that cannot run does not load.
+Result<void> check_rope(const Rope& rope, int64_t head_dim) {
+  for (const int64_t positions : {int64_t{0}, int64_t{INT32_MAX}})
+    LISSOM_CHECK(rope_frequencies(rope, positions));
+  if (rope.dim > head_dim)
+    return bad_input("RoPE rotates " + std::to_string(rope.dim) + " dimensions of heads of " +
+                     std::to_string(head_dim));
+  return {};
+}
 
 Result<std::shared_ptr<Model>> load_checked(const Checkpoint& checkpoint, const RuntimeOptions& options) {
   if (options.threads < 0 || options.threads > 1024)
@@ -91,10 +118,11 @@ Result<std::shared_ptr<Model>> load_checked(const Checkpoint& checkpoint, const 
   LISSOM_TRY(model->target_, active_target());
   LISSOM_TRY(model->program_, lower(model->graph_, CompactAt::last_attention));
   if (model->program_.uses_rope) {
-    LISSOM_TRY(model->rope_, rope_frequencies(model->config_.rope));
-    if (model->config_.rope.dim > model->program_.head_dim)
-      return bad_input("RoPE rotates " + std::to_string(model->config_.rope.dim) + " dimensions of heads of " +
-                       std::to_string(model->program_.head_dim));
+    LISSOM_CHECK(check_rope(model->config_.rope, model->program_.head_dim));
+    if (model->program_.uses_local_rope) {
+      if (!model->config_.rope_local) return bad_input("the graph wants a local RoPE, which is not configured");
+      LISSOM_CHECK(check_rope(*model->config_.rope_local, model->program_.head_dim));
+    }
   }
   ThreadPool pool(options.threads);
   const auto needs = needs_of(model->graph_);
@@ -128,6 +156,7 @@ uint64_t LoadedModel::weight_bytes() const {
   uint64_t bytes = 0;
   for (const HeldWeight& w : weights_) {
     if (w.matrix != nullptr) bytes += w.matrix->bytes();
+    for (const auto& expert : w.experts) bytes += expert->bytes();
     if (w.table != nullptr) bytes += w.table->view.data.size();
     bytes += w.vector.size() * sizeof(float);
   }

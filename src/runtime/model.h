@@ -9,7 +9,6 @@
 #include "lissom/runtime.h"
 #include "lissom/tensor.h"
 #include "runtime/program.h"
-#include "runtime/rope.h"
 
 namespace lissom::runtime {
 
@@ -24,6 +23,7 @@ struct Table {
 /// embeddings) is the matrix alone.
 struct HeldWeight {
   std::unique_ptr<kernels::PackedMatrix> matrix;
+  std::vector<std::unique_ptr<kernels::PackedMatrix>> experts;  ///< of a 3-D weight
   std::unique_ptr<Table> table;
   std::vector<float> vector;
 };
@@ -40,6 +40,9 @@ class LoadedModel final : public Model {
     return id < 0 || weight(id).vector.empty() ? nullptr : weight(id).vector.data();
   }
   [[nodiscard]] const kernels::PackedMatrix* matrix(WeightId id) const { return weight(id).matrix.get(); }
+  [[nodiscard]] const kernels::PackedMatrix* expert(WeightId id, int64_t e) const {
+    return weight(id).experts[static_cast<size_t>(e)].get();
+  }
   void embed(WeightId table, int64_t row, float* out) const;
 
   Config config_;
@@ -48,7 +51,6 @@ class LoadedModel final : public Model {
   std::shared_ptr<const TensorSource> source_;  ///< what borrowed bytes belong to
   Target target_ = Target::scalar;
   Program program_;
-  RopeFrequencies rope_;
   std::vector<HeldWeight> weights_;
 };
 

@@ -11,6 +11,15 @@ std::vector<Needs> needs_of(const Graph& graph) {
       at(linear->weight).matrix = true;
       if (linear->bias >= 0) at(linear->bias).vector = true;
     }
+    if (const auto* moe = std::get_if<MoeOp>(&op)) {
+      for (const WeightId w : {moe->gate, moe->up, moe->down}) at(w).experts = true;
+      if (moe->score_bias >= 0) at(moe->score_bias).vector = true;
+    }
+    if (const auto* relative = std::get_if<RelativeAttentionOp>(&op)) {
+      const RelativePositions& p = relative->positions;
+      at(p.table).vector = at(p.norm).vector = true;
+      if (p.bias >= 0) at(p.bias).vector = true;
+    }
     if (const auto* norm = std::get_if<NormOp>(&op)) {
       at(norm->weight).vector = true;
       if (norm->bias >= 0) at(norm->bias).vector = true;

@@ -11,7 +11,8 @@ namespace lissom::runtime {
 /// What an op needs of a weight.
 struct Needs {
   bool matrix = false, table = false, vector = false;
-  [[nodiscard]] bool any() const { return matrix || table || vector; }
+  bool experts = false;  ///< a matrix for each of the first dimension
+  [[nodiscard]] bool any() const { return matrix || table || vector || experts; }
 };
 
 /// For each weight of the graph.

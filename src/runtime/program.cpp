@@ -14,10 +14,12 @@ std::vector<ValueId> inputs_of(const Op& op) {
         using T = std::decay_t<decltype(o)>;
         if constexpr (std::is_same_v<T, EmbedOp>)
           return {};
-        else if constexpr (std::is_same_v<T, AttentionOp>)
+        else if constexpr (std::is_same_v<T, AttentionOp> || std::is_same_v<T, RelativeAttentionOp>)
           return {o.q, o.k, o.v};
         else if constexpr (std::is_same_v<T, AddOp> || std::is_same_v<T, MulOp>)
           return {o.a, o.b};
+        else if constexpr (std::is_same_v<T, MoeOp>)
+          return {o.in, o.router};
         else
           return {o.in};
       },
@@ -110,8 +112,33 @@ class Lowering {
                     o.kv_heads * o.head_dim == width(o.k) && width(o.v) == width(o.k),
                 "attention");
   }
+  Result<void> check(const RelativeAttentionOp& o, WeightId) const {
+    const RelativePositions& p = o.positions;
+    const int64_t n = o.heads * o.head_dim;
+    const bool values = o.heads > 0 && o.head_dim > 0 && width(o.q) == n && width(o.k) == n &&
+                        width(o.v) == n && width(o.out) == n && p.buckets > 1 &&
+                        p.max_distance > p.buckets / 2 + 1;
+    if (!values || !shaped(p.table, {2 * p.buckets, n}) || !shaped(p.norm, {n}))
+      return fits(false, "attention");
+    return fits(shaped(o.q_weight, {n, n}) && shaped(o.k_weight, {n, n}) && vector(o.q_bias, n) &&
+                    vector(o.k_bias, n) && vector(p.bias, n),
+                "attention");
+  }
   Result<void> check(const ActivationOp& o, WeightId) const {
     return fits(width(o.in) == width(o.out), "an activation");
+  }
+  Result<void> check(const SoftcapOp& o, WeightId) const {
+    return fits(width(o.in) == width(o.out) && o.cap > 0, "a soft cap");
+  }
+  Result<void> check(const MoeOp& o, WeightId) const {
+    const Experts& e = o.experts;
+    const bool counts = e.count > 0 && e.used > 0 && e.used <= e.count && e.ff > 0 && e.groups > 0 &&
+                        e.groups_used > 0 && e.groups_used <= e.groups && e.count % e.groups == 0 &&
+                        e.used <= e.count / e.groups * e.groups_used;
+    const Shape in{e.count, e.ff, width(o.in)}, out{e.count, width(o.out), e.ff};
+    return fits(counts && width(o.router) == e.count && width(o.in) == width(o.out) && shaped(o.gate, in) &&
+                    shaped(o.up, in) && shaped(o.down, out) && vector(o.score_bias, e.count),
+                "a mixture of experts");
   }
   Result<void> check(const AddOp& o, WeightId) const {
     return fits(width(o.a) == width(o.out) && width(o.b) == width(o.out), "an addition");
@@ -169,6 +196,7 @@ class Lowering {
         last_attention_ = i;
         causal_ = at->causal;
       }
+      if (std::holds_alternative<RelativeAttentionOp>(op(i))) causal_ = false;
       pools |= std::holds_alternative<PoolOp>(op(i));
     }
     if (!causal_ || pools || graph_.logits < 0) return;
@@ -228,7 +256,7 @@ class Lowering {
       // Element-wise ops may write where they read; everything else needs its input to the end.
       const bool in_place = std::holds_alternative<ActivationOp>(op(i)) ||
                             std::holds_alternative<AddOp>(op(i)) || std::holds_alternative<MulOp>(op(i)) ||
-                            std::holds_alternative<RopeOp>(op(i));
+                            std::holds_alternative<RopeOp>(op(i)) || std::holds_alternative<SoftcapOp>(op(i));
       if (const auto* slice = std::get_if<SliceOp>(&op(i))) {
         const View& from = view(slice->in);
         views_[static_cast<size_t>(slice->out)] = {from.slot, from.offset + slice->first, width(slice->out),
@@ -289,7 +317,7 @@ class Lowering {
   Result<void> emit(int, const EmbedOp& o) {
     if (o.index == EmbedOp::Index::position) program_.position_table = o.table;
     if (o.index == EmbedOp::Index::token_type) program_.uses_token_types = true;
-    row(EmbedRow{o.index, o.table, view(o.out)});
+    row(EmbedRow{o.index, o.table, view(o.out), o.scale});
     return {};
   }
   Result<void> emit(int i, const LinearOp& o) {
@@ -312,7 +340,8 @@ class Lowering {
   }
   Result<void> emit(int, const RopeOp& o) {
     program_.uses_rope = true;
-    row(RopeRow{view(o.in), view(o.out), o.heads, o.head_dim});
+    program_.uses_local_rope |= o.local;
+    row(RopeRow{view(o.in), view(o.out), o.heads, o.head_dim, o.local});
     return {};
   }
   Result<void> emit(int i, const AttentionOp& o) {
@@ -330,11 +359,27 @@ class Lowering {
     ++p.kv_layers;
     row(StoreRow{view(o.k), view(o.v), o.layer, o.kv_heads, o.head_dim});
     if (i == compact_before_) compact(i);
-    step(Attend{view(o.q), view(o.out), o.layer, o.heads, o.kv_heads, o.head_dim, o.scale, o.causal, o.window});
+    step(Attend{view(o.q), view(o.out), o.layer, o.heads, o.kv_heads, o.head_dim, o.scale, o.causal, o.window,
+                o.softcap});
+    return {};
+  }
+  Result<void> emit(int, const RelativeAttentionOp& o) {
+    step(RelativeAttend{view(o.q), view(o.k), view(o.v), view(o.out), &o});
     return {};
   }
   Result<void> emit(int i, const ActivationOp& o) {
     if (!fused_activation_.contains(i)) row(ActivateRow{o.kind, view(o.in), view(o.out)});
+    return {};
+  }
+  Result<void> emit(int, const SoftcapOp& o) {
+    row(SoftcapRow{view(o.in), view(o.out), o.cap});
+    return {};
+  }
+  Result<void> emit(int, const MoeOp& o) {
+    const View in = view(o.in), router = view(o.router);
+    if (in.stride != in.width || router.stride != router.width)
+      return bad_input("graph: a mixture of experts cannot read a slice");
+    step(Mixture{in, router, view(o.out), &o});
     return {};
   }
   Result<void> emit(int, const AddOp& o) {

@@ -23,6 +23,7 @@ struct EmbedRow {
   EmbedOp::Index index;
   WeightId table;
   View out;
+  float scale;
 };
 struct NormRow {
   NormOp::Kind kind;
@@ -34,6 +35,7 @@ struct NormRow {
 struct RopeRow {
   View in, out;
   int64_t heads, head_dim;
+  bool local;
 };
 struct StoreRow {  ///< k and v of a row into the cache of its sequence
   View k, v;
@@ -43,12 +45,16 @@ struct ActivateRow {
   ActivationOp::Kind kind;
   View in, out;
 };
+struct SoftcapRow {
+  View in, out;
+  float cap;
+};
 enum class Pairwise { add, mul, silu_mul };  ///< silu_mul: silu(a)·b
 struct PairRow {
   Pairwise kind;
   View a, b, out;
 };
-using RowOp = std::variant<EmbedRow, NormRow, RopeRow, StoreRow, ActivateRow, PairRow>;
+using RowOp = std::variant<EmbedRow, NormRow, RopeRow, StoreRow, ActivateRow, SoftcapRow, PairRow>;
 
 // Steps of a program.
 struct Rows {
@@ -70,6 +76,15 @@ struct Attend {
   float scale;
   bool causal;
   int64_t window;
+  float softcap;
+};
+struct RelativeAttend {  ///< a RelativeAttentionOp whose values are placed
+  View q, k, v, out;
+  const RelativeAttentionOp* op;  ///< of the graph that was lowered
+};
+struct Mixture {  ///< a MoeOp whose values are placed
+  View in, router, out;
+  const MoeOp* op;  ///< of the graph that was lowered
 };
 /// From here on only some rows matter: those of these slots are moved to the front.
 struct Compact {
@@ -79,7 +94,7 @@ struct Pool {  ///< from here on there is one row per sequence
   Pooling kind;
   View in, out;
 };
-using Step = std::variant<Rows, Product, Attend, Compact, Pool>;
+using Step = std::variant<Rows, Product, Attend, RelativeAttend, Mixture, Compact, Pool>;
 
 struct Slot {
   int64_t width = 0;
@@ -93,7 +108,7 @@ struct Program {
   bool has_cache = false;       ///< causal: keys and values outlive a run
   int64_t kv_width = 0;         ///< kv_heads · head_dim, the same in every layer
   int64_t kv_layers = 0, kv_heads = 0, head_dim = 0;
-  bool uses_rope = false, uses_token_types = false;
+  bool uses_rope = false, uses_local_rope = false, uses_token_types = false;
   WeightId position_table = -1;
 };
 
@@ -101,7 +116,7 @@ struct Program {
 /// every row of every block, before its head.
 enum class CompactAt { last_attention, head };
 
-/// Fails on a graph whose widths do not fit each other.
+/// Fails on a graph whose widths do not fit each other. The program refers to ops of the graph.
 [[nodiscard]] Result<Program> lower(const Graph& graph, CompactAt compact);
 
 }  // namespace lissom::runtime

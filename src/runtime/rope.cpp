@@ -37,7 +37,7 @@ void yarn(const Rope& r, std::vector<double>& frequencies) {
 
 }  // namespace
 
-Result<RopeFrequencies> rope_frequencies(const Rope& r) {
+Result<RopeFrequencies> rope_frequencies(const Rope& r, int64_t positions) {
   const auto refuse = [](const std::string& what) { return bad_input("RoPE: " + what); };
   if (r.dim < 2 || r.dim % 2 != 0 || r.dim > 65536) return refuse("dimension " + std::to_string(r.dim));
   if (!(r.base > 0) || !std::isfinite(r.base)) return refuse("base " + std::to_string(r.base));
@@ -47,15 +47,19 @@ Result<RopeFrequencies> rope_frequencies(const Rope& r) {
   if (needs_context && r.inv_freq_divisor.empty() && r.original_context <= 0)
     return refuse("the scaling needs the original context length");
   const size_t pairs = static_cast<size_t>(r.dim) / 2;
-  if (!r.inv_freq_divisor.empty() && r.inv_freq_divisor.size() != pairs)
-    return refuse(std::to_string(r.inv_freq_divisor.size()) + " divisors for " + std::to_string(pairs) +
-                  " pairs");
+  const bool longrope = r.scaling == RopeScaling::longrope;
+  const auto& divisors = !longrope                        ? r.inv_freq_divisor
+                         : positions > r.original_context ? r.long_divisor
+                                                          : r.short_divisor;
+  if ((longrope || !divisors.empty()) && divisors.size() != pairs)
+    return refuse(std::to_string(divisors.size()) + " divisors for " + std::to_string(pairs) + " pairs");
 
   std::vector<double> f(pairs);
   for (size_t i = 0; i < pairs; ++i) f[i] = std::pow(double{r.base}, -2.0 * static_cast<double>(i) / r.dim);
   RopeFrequencies result;
-  if (!r.inv_freq_divisor.empty()) {
-    for (size_t i = 0; i < pairs; ++i) f[i] /= double{r.inv_freq_divisor[i]};
+  if (!divisors.empty()) {
+    for (size_t i = 0; i < pairs; ++i) f[i] /= double{divisors[i]};
+    if (longrope && r.attention_factor > 0) result.magnitude = r.attention_factor;
   } else if (r.scaling == RopeScaling::llama3) {
     if (!(r.high_freq_factor > r.low_freq_factor) || !(r.low_freq_factor > 0))
       return refuse("low_freq_factor must be below high_freq_factor");

@@ -10,12 +10,13 @@
 namespace lissom::runtime {
 
 /// The frequency of each pair, dim/2 values, scaled as transformers' modeling_rope_utils does it, and the
-/// factor on cosine and sine (1 but for YaRN).
+/// factor on cosine and sine (1 but for YaRN and longrope). `positions`: how many a sequence may hold, by which
+/// longrope chooses its divisors.
 struct RopeFrequencies {
   std::vector<float> inverse;
   float magnitude = 1.0F;
 };
-[[nodiscard]] Result<RopeFrequencies> rope_frequencies(const Rope& rope);
+[[nodiscard]] Result<RopeFrequencies> rope_frequencies(const Rope& rope, int64_t positions = 0);
 
 class RopeTable {
  public:

@@ -21,7 +21,10 @@ struct Row {
     const auto& ids = o.index == EmbedOp::Index::token      ? c.rows.tokens
                       : o.index == EmbedOp::Index::position ? c.rows.positions
                                                             : c.rows.types;
-    c.model.embed(o.table, ids[index()], at(o.out));
+    float* out = at(o.out);
+    c.model.embed(o.table, ids[index()], out);
+    if (o.scale == 1.0F) return;
+    for (int64_t i = 0; i < o.out.width; ++i) out[i] *= o.scale;
   }
   void operator()(const NormRow& o) const {
     const float* weight = c.model.vector(o.weight);
@@ -37,10 +40,11 @@ struct Row {
   void operator()(const RopeRow& o) const {
     float* out = at(o.out);
     if (at(o.in) != out) std::memcpy(out, at(o.in), static_cast<size_t>(o.out.width) * sizeof(float));
-    const Rope& rope = c.model.config_.rope;
+    const Rope& rope = o.local ? *c.model.config_.rope_local : c.model.config_.rope;
+    const RopeTable& table = o.local ? c.rope_local : c.rope;
     const int64_t position = c.rows.positions[index()];
     kernels::rope(target(), out, o.heads, o.head_dim, rope.dim, rope.pairing == RopePairing::interleaved,
-                  c.rope.cos(position), c.rope.sin(position));
+                  table.cos(position), table.sin(position));
   }
   void operator()(const StoreRow& o) const {
     const Cache& cache = *c.cache;
@@ -66,6 +70,11 @@ struct Row {
     if (o.kind == Kind::gelu) return kernels::gelu(target(), x, n, y);
     if (o.kind == Kind::gelu_tanh) return kernels::gelu_tanh(target(), x, n, y);
     for (int64_t k = 0; k < n; ++k) y[k] = o.kind == Kind::relu ? std::max(x[k], 0.0F) : std::tanh(x[k]);
+  }
+  void operator()(const SoftcapRow& o) const {
+    const float* x = at(o.in);
+    float* y = at(o.out);
+    for (int64_t k = 0; k < o.in.width; ++k) y[k] = o.cap * std::tanh(x[k] / o.cap);
   }
   void operator()(const PairRow& o) const {
     if (o.kind == Pairwise::add) return kernels::add(target(), at(o.a), at(o.b), o.out.width, at(o.out));

@@ -17,7 +17,7 @@ namespace lissom::runtime {
 struct RowContext {
   const LoadedModel& model;
   const RowSet& rows;
-  const RopeTable& rope;
+  const RopeTable &rope, &rope_local;
   const Cache* cache;  ///< null: no attention
   const std::vector<Buffer>& buffers;
 };

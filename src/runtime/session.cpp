@@ -8,7 +8,9 @@
 #include "runtime/batch.h"
 #include "runtime/buffer.h"
 #include "runtime/cache.h"
+#include "runtime/experts.h"
 #include "runtime/model.h"
+#include "runtime/relative.h"
 #include "runtime/rows.h"
 
 namespace lissom {
@@ -18,7 +20,7 @@ namespace {
 class CpuSession final : public Session {
  public:
   explicit CpuSession(std::shared_ptr<const LoadedModel> model)
-      : model_(std::move(model)), pool_(model_->options_.threads), rope_(model_->rope_) {}
+      : model_(std::move(model)), pool_(model_->options_.threads) {}
 
   Result<void> prepare(int64_t context, int64_t sequences);
 
@@ -61,12 +63,14 @@ class CpuSession final : public Session {
   void execute(const Rows& step);
   void execute(const Product& step);
   void execute(const Attend& step);
+  void execute(const RelativeAttend& step);
+  void execute(const Mixture& step);
   void execute(const Compact& step);
   void execute(const Pool& step);
 
   std::shared_ptr<const LoadedModel> model_;
   ThreadPool pool_;
-  RopeTable rope_;
+  RopeTable rope_{{}}, rope_local_{{}};
   std::optional<Program> tapped_program_;
   BatchLimits limits_;
   std::optional<Cache> cache_;
@@ -74,6 +78,8 @@ class CpuSession final : public Session {
   std::vector<Buffer> buffers_;
   std::vector<std::byte> scratch_;
   std::vector<kernels::MatmulTerm> terms_;
+  ExpertRunner experts_;
+  RelativeAttention relative_;
   RowSet rows_;
   int64_t n_rows_ = 0, token_rows_ = 0;  ///< rows now; and before pooling made them sequences
   ActivationTap tap_;
@@ -99,6 +105,14 @@ Result<void> CpuSession::prepare(int64_t context, int64_t sequences) {
     if (embed->index == EmbedOp::Index::position) limits_.position_rows = rows;
     if (embed->index == EmbedOp::Index::token_type) limits_.token_types = rows;
   }
+  if (p.uses_rope) {
+    LISSOM_TRY(auto frequencies, rope_frequencies(model_->config_.rope, limits_.positions));
+    rope_ = RopeTable(std::move(frequencies));
+  }
+  if (p.uses_local_rope) {
+    LISSOM_TRY(auto frequencies, rope_frequencies(*model_->config_.rope_local, limits_.positions));
+    rope_local_ = RopeTable(std::move(frequencies));
+  }
   if (p.kv_layers == 0) return {};
   const kernels::CacheType type = cache_type(p.has_cache, model_->options_);
   // An encoder's keys and values live for one layer only.
@@ -112,7 +126,9 @@ Result<std::span<const float>> CpuSession::run_batch(const Batch& batch) {
   LISSOM_CHECK(resolve(batch, limits_, lengths_, rows_));
   const Program& p = program();
   n_rows_ = token_rows_ = rows_.count();
-  if (p.uses_rope) rope_.extend(1 + int64_t{*std::max_element(rows_.positions.begin(), rows_.positions.end())});
+  const int64_t end = 1 + int64_t{*std::max_element(rows_.positions.begin(), rows_.positions.end())};
+  if (p.uses_rope) rope_.extend(end);
+  if (p.uses_local_rope) rope_local_.extend(end);
   buffers_.resize(std::max(buffers_.size(), p.slots.size()));
   const auto wanted = static_cast<int64_t>(rows_.wanted.size());
   for (size_t i = 0; i < p.slots.size(); ++i) {
@@ -130,7 +146,7 @@ Result<std::span<const float>> CpuSession::run_batch(const Batch& batch) {
 }
 
 void CpuSession::execute(const Rows& step) {
-  RowContext context{*model_, rows_, rope_, cache_ ? &*cache_ : nullptr, buffers_};
+  RowContext context{*model_, rows_, rope_, rope_local_, cache_ ? &*cache_ : nullptr, buffers_};
   const int64_t grain = std::clamp<int64_t>(n_rows_ / (8 * pool_.size()), 4, 32);
   const auto& ops = step.ops;
   pool_.parallel_for(n_rows_, grain, [&context, &ops](int64_t begin, int64_t end, int) {
@@ -168,8 +184,17 @@ void CpuSession::execute(const Attend& step) {
     a.causal = step.causal;
     a.window = step.window;
     a.cache = cache_->type();
+    a.softcap = step.softcap;
     kernels::attention(model_->target_, pool_, a, scratch_);
   }
+}
+
+void CpuSession::execute(const RelativeAttend& step) {
+  relative_.run(*model_, *step.op, rows_.segments, {at(step.q), at(step.k), at(step.v), at(step.out)}, pool_);
+}
+
+void CpuSession::execute(const Mixture& step) {
+  experts_.run(*model_, *step.op, {at(step.in), at(step.router), n_rows_, at(step.out)}, pool_, tap_);
 }
 
 void CpuSession::execute(const Compact& step) {

@@ -43,7 +43,11 @@ struct TinyOptions {
   Pooling pooling = Pooling::none;
   int64_t window = 0, layers = 2, heads = 4, kv_heads = 2, head_dim = 16, vocab = 96, ff = 96;
   RopePairing pairing = RopePairing::halves;
-  bool rope = true;  ///< else a table of positions
+  bool rope = true;         ///< else a table of positions
+  bool local_rope = false;  ///< the second layer rotates in its own way
+  float softcap = 0, logit_softcap = 0, embedding_scale = 1;
+  int64_t position_buckets = 0;  ///< > 0: attention over relative positions
+  Experts experts = {};          ///< count > 0: the MLP is a mixture
 };
 [[nodiscard]] TinyModel tiny_model(const TinyOptions& options, uint64_t seed = 1);
 

@@ -58,7 +58,7 @@ class Builder {
   ValueId embed(EmbedOp::Index index, const std::string& name, int64_t rows, int64_t width) {
     const WeightId w = weight(name, {rows, width}, WeightRole::embedding);
     const ValueId out = value(width);
-    graph().ops.push_back(EmbedOp{index, w, out});
+    graph().ops.push_back(EmbedOp{index, w, out, index == EmbedOp::Index::token ? o_.embedding_scale : 1.0F});
     return out;
   }
   ValueId linear(ValueId in, const std::string& name, int64_t out, bool bias, const std::string& label) {
@@ -95,8 +95,22 @@ class Builder {
   }
   ValueId rope(ValueId in, int64_t heads) {
     const ValueId v = value(width(in));
-    graph().ops.push_back(RopeOp{in, v, heads, o_.head_dim});
+    graph().ops.push_back(RopeOp{in, v, heads, o_.head_dim, local_});
     return v;
+  }
+  ValueId mixture(ValueId in, const std::string& p) {
+    const Experts& e = o_.experts;
+    MoeOp op{in, linear(in, p + "ffn_gate_inp", e.count, false, p + "ffn_in"), -1, -1, -1, -1};
+    op.gate = weight(p + "ffn_gate_exps.weight", {e.count, e.ff, width(in)}, WeightRole::linear);
+    op.up = weight(p + "ffn_up_exps.weight", {e.count, e.ff, width(in)}, WeightRole::linear);
+    op.down = weight(p + "ffn_down_exps.weight", {e.count, width(in), e.ff}, WeightRole::linear);
+    if (e.bias) op.score_bias = weight(p + "exp_probs_b.bias", {e.count}, WeightRole::bias);
+    op.experts = e;
+    op.input_label = p + "ffn_exps_in";
+    op.hidden_label = p + "ffn_down_exps_in";
+    op.out = value(width(in));
+    graph().ops.push_back(op);
+    return op.out;
   }
   ValueId pool(ValueId in, Pooling kind) {
     const ValueId v = value(width(in));
@@ -109,6 +123,7 @@ class Builder {
   const TinyOptions& o_;
   TinyModel& model_;
   Random random_;
+  bool local_ = false;  ///< RoPE of the block that is being built
 };
 
 ValueId Builder::block(ValueId x, int64_t i) {
@@ -130,15 +145,31 @@ ValueId Builder::block(ValueId x, int64_t i) {
     q = norm(q, p + "attn_q_norm", o_.head_dim);
     k = norm(k, p + "attn_k_norm", o_.head_dim);
   }
+  local_ = o_.local_rope && i == 1;
   if (o_.rope) {
     q = rope(q, o_.heads);
     k = rope(k, o_.kv_heads);
   }
   const ValueId a = value(qw);
-  graph().ops.push_back(AttentionOp{q, k, v, a, i, o_.heads, o_.kv_heads, o_.head_dim,
-                                    1.0F / std::sqrt(static_cast<float>(o_.head_dim)), o_.causal, o_.window});
+  if (o_.position_buckets > 0) {
+    const auto first = [&](const std::string& name) { return graph().find_weight(p + name); };
+    const RelativePositions positions{
+        weight(p + "rel_embd.weight", {2 * o_.position_buckets, qw}, WeightRole::bias),
+        weight(p + "rel_norm.weight", {qw}, WeightRole::norm),
+        weight(p + "rel_norm.bias", {qw}, WeightRole::bias),
+        1e-5F,
+        o_.position_buckets,
+        20};
+    graph().ops.push_back(RelativeAttentionOp{q, k, v, a, o_.heads, o_.head_dim, first("attn_q.weight"),
+                                              first("attn_q.bias"), first("attn_k.weight"), -1, positions});
+  } else {
+    graph().ops.push_back(AttentionOp{q, k, v, a, i, o_.heads, o_.kv_heads, o_.head_dim,
+                                      1.0F / std::sqrt(static_cast<float>(o_.head_dim)), o_.causal, o_.window,
+                                      o_.softcap});
+  }
   x = pair<AddOp>(x, linear(a, p + "attn_output", width(x), false, p + "attn_out_in"));
   const ValueId m = norm(x, p + "ffn_norm");
+  if (o_.experts.count > 0) return pair<AddOp>(x, mixture(m, p));
   ValueId h = 0;
   if (o_.gated) {
     const ValueId gate = linear(m, p + "ffn_gate", o_.ff, false, p + "ffn_in");
@@ -178,7 +209,7 @@ struct Interpreter {
                          : o.index == EmbedOp::Index::position ? r
                          : types.empty()                       ? 0
                                                                : types[static_cast<size_t>(r)];
-      return weight(o.table, id * width(o.out) + c);
+      return weight(o.table, id * width(o.out) + c) * double{o.scale};
     });
   }
   void operator()(const LinearOp& o) {
@@ -201,7 +232,8 @@ struct Interpreter {
     });
   }
   void operator()(const RopeOp& o) {
-    const Rope& rope = model.checkpoint.config.rope;
+    const Config& config = model.checkpoint.config;
+    const Rope& rope = o.local ? *config.rope_local : config.rope;
     const bool halves = rope.pairing == RopePairing::halves;
     each(o.out, [&](int64_t r, int64_t c) {
       const int64_t d = c % o.head_dim, half = rope.dim / 2;
@@ -222,9 +254,63 @@ struct Interpreter {
         double score = 0;
         for (int64_t d = 0; d < o.head_dim; ++d)
           score += get(o.q, r, head * o.head_dim + d) * get(o.k, j, kv * o.head_dim + d);
-        const double p = std::exp(score * double{o.scale});
+        score *= double{o.scale};
+        if (o.softcap > 0) score = double{o.softcap} * std::tanh(score / double{o.softcap});
+        const double p = std::exp(score);
         total += p;
         sum += p * get(o.v, j, kv * o.head_dim + c % o.head_dim);
+      }
+      return sum / total;
+    });
+  }
+  /// Row b of the normed table, projected.
+  std::vector<double> position_row(const RelativeAttentionOp& o, int64_t b, WeightId matrix, WeightId bias) {
+    const RelativePositions& p = o.positions;
+    const int64_t w = o.heads * o.head_dim;
+    double mean = 0, square = 0;
+    for (int64_t c = 0; c < w; ++c) mean += weight(p.table, b * w + c) / double(w);
+    for (int64_t c = 0; c < w; ++c) square += std::pow(weight(p.table, b * w + c) - mean, 2) / double(w);
+    std::vector<double> row, out;
+    for (int64_t c = 0; c < w; ++c)
+      row.push_back((weight(p.table, b * w + c) - mean) / std::sqrt(square + double{p.eps}) *
+                        weight(p.norm, c) +
+                    weight(p.bias, c));
+    for (int64_t r = 0; r < w; ++r) {
+      double sum = bias < 0 ? 0.0 : weight(bias, r);
+      for (int64_t c = 0; c < w; ++c) sum += row[static_cast<size_t>(c)] * weight(matrix, r * w + c);
+      out.push_back(sum);
+    }
+    return out;
+  }
+  /// Within half of the buckets each distance has its own; beyond, as the paper's logarithm.
+  static int64_t bucket_of(const RelativePositions& p, int64_t distance) {
+    const double mid = double(p.buckets / 2), size = std::abs(double(distance));
+    double b = size;
+    if (size > mid)
+      b = mid +
+          std::ceil(std::log(size / mid) / std::log((double(p.max_distance) - 1) / mid) * (mid - 1) - 1e-6);
+    if (distance < 0) b = -b;
+    return std::clamp(static_cast<int64_t>(b) + p.buckets, int64_t{0}, 2 * p.buckets - 1);
+  }
+  void operator()(const RelativeAttentionOp& o) {
+    std::vector<std::vector<double>> as_query, as_key;
+    for (int64_t b = 0; b < 2 * o.positions.buckets; ++b) {
+      as_query.push_back(position_row(o, b, o.q_weight, o.q_bias));
+      as_key.push_back(position_row(o, b, o.k_weight, o.k_bias));
+    }
+    each(o.out, [&](int64_t r, int64_t c) {
+      const int64_t head = c / o.head_dim * o.head_dim;
+      double total = 0, sum = 0;
+      for (int64_t j = 0; j < n; ++j) {
+        const auto b = static_cast<size_t>(bucket_of(o.positions, r - j));
+        double score = 0;
+        for (int64_t d = head; d < head + o.head_dim; ++d) {
+          const double q = get(o.q, r, d), k = get(o.k, j, d);
+          score += q * k + q * as_key[b][static_cast<size_t>(d)] + k * as_query[b][static_cast<size_t>(d)];
+        }
+        const double p = std::exp(score / std::sqrt(3.0 * double(o.head_dim)));
+        total += p;
+        sum += p * get(o.v, j, c);
       }
       return sum / total;
     });
@@ -239,6 +325,72 @@ struct Interpreter {
         return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
       return o.kind == Kind::relu ? std::max(x, 0.0) : std::tanh(x);
     });
+  }
+  void operator()(const SoftcapOp& o) {
+    each(o.out,
+         [&](int64_t r, int64_t c) { return double{o.cap} * std::tanh(get(o.in, r, c) / double{o.cap}); });
+  }
+  /// The weight of each expert for a row, 0 for those that are not chosen.
+  std::vector<double> expert_weights(const MoeOp& o, int64_t row) {
+    const Experts& e = o.experts;
+    using Score = Experts::Score;
+    std::vector<double> score, ranked, weight_of(static_cast<size_t>(e.count));
+    double total = 0, chosen = 0;
+    for (int64_t i = 0; i < e.count; ++i) total += std::exp(get(o.router, row, i));
+    for (int64_t i = 0; i < e.count; ++i) {
+      const double x = get(o.router, row, i);
+      score.push_back(e.score == Score::softmax   ? std::exp(x) / total
+                      : e.score == Score::sigmoid ? 1 / (1 + std::exp(-x))
+                                                  : std::exp(x));
+      ranked.push_back(score.back() + (o.score_bias < 0 ? 0.0 : weight(o.score_bias, i)));
+    }
+    std::vector<double> worth;
+    const int64_t size = e.count / e.groups;
+    for (int64_t g = 0; g < e.groups; ++g) {
+      std::vector<double> own(ranked.begin() + g * size, ranked.begin() + (g + 1) * size);
+      std::sort(own.rbegin(), own.rend());
+      worth.push_back(e.group_by_two ? own[0] + own[1] : own[0]);
+    }
+    const auto better = [](const std::vector<double>& all, int64_t i) {
+      return std::count_if(all.begin(), all.end(), [&](double v) { return v > all[static_cast<size_t>(i)]; });
+    };
+    for (int64_t i = 0; i < e.count; ++i)
+      if (better(worth, i / size) >= e.groups_used) ranked[static_cast<size_t>(i)] = -1e9;
+    for (int64_t i = 0; i < e.count; ++i) {
+      if (better(ranked, i) >= e.used) continue;
+      weight_of[static_cast<size_t>(i)] = score[static_cast<size_t>(i)];
+      chosen += score[static_cast<size_t>(i)];
+    }
+    const bool divide = e.normalize || e.score == Score::softmax_chosen;
+    for (double& w : weight_of) w *= double{e.scale} / (divide ? chosen : 1.0);
+    return weight_of;
+  }
+  void operator()(const MoeOp& o) {
+    const Experts& e = o.experts;
+    const int64_t n_in = width(o.in);
+    at(o.out).assign(static_cast<size_t>(n * n_in), 0.0);
+    for (int64_t r = 0; r < n; ++r) {
+      const auto weights_of_row = expert_weights(o, r);
+      for (int64_t x = 0; x < e.count; ++x) {
+        const double w = weights_of_row[static_cast<size_t>(x)], before = e.weigh_input ? w : 1.0;
+        if (w == 0.0) continue;
+        std::vector<double> hidden;
+        for (int64_t f = 0; f < e.ff; ++f) {
+          double gate = 0, up = 0;
+          for (int64_t k = 0; k < n_in; ++k) {
+            gate += before * get(o.in, r, k) * weight(o.gate, (x * e.ff + f) * n_in + k);
+            up += before * get(o.in, r, k) * weight(o.up, (x * e.ff + f) * n_in + k);
+          }
+          hidden.push_back(gate / (1 + std::exp(-gate)) * up);
+        }
+        for (int64_t k = 0; k < n_in; ++k) {
+          double sum = 0;
+          for (int64_t f = 0; f < e.ff; ++f)
+            sum += hidden[static_cast<size_t>(f)] * weight(o.down, (x * n_in + k) * e.ff + f);
+          at(o.out)[static_cast<size_t>(r * n_in + k)] += sum * (e.weigh_input ? 1.0 : w);
+        }
+      }
+    }
   }
   void operator()(const AddOp& o) {
     each(o.out, [&](int64_t r, int64_t c) { return get(o.a, r, c) + get(o.b, r, c); });
@@ -293,6 +445,11 @@ TinyModel tiny_model(const TinyOptions& o, uint64_t seed) {
   c.rope.dim = static_cast<int>(o.head_dim);
   c.rope.pairing = o.pairing;
   c.causal = o.causal;
+  if (o.local_rope) {
+    c.rope_local = c.rope;
+    c.rope_local->base = 100.0F;
+    c.rope_local->dim = static_cast<int>(o.head_dim) / 2;
+  }
   Builder b(o, model, seed);
   ValueId x = b.embed(EmbedOp::Index::token, "token_embd.weight", o.vocab, c.width);
   if (!o.rope)
@@ -315,6 +472,11 @@ TinyModel tiny_model(const TinyOptions& o, uint64_t seed) {
     g.ops.push_back(LinearOp{g.hidden, g.logits, 0, -1, "output_in"});
   } else if (o.causal) {
     g.logits = b.linear(g.hidden, "output", o.vocab, false, "output_in");
+  }
+  if (o.logit_softcap > 0) {
+    const ValueId capped = b.value(o.vocab);
+    g.ops.push_back(SoftcapOp{g.logits, capped, o.logit_softcap});
+    g.logits = capped;
   }
   return model;
 }

@@ -162,6 +162,22 @@ def test_statistics_are_those_of_llama_imatrix(lissom, llama_tool, smollm2_gguf,
     assert report["calibration"]["chunks"] == gguf.GGUFReader(theirs_path).fields["imatrix.chunk_count"].contents()
 
 
+def test_statistics_of_experts_are_those_of_llama_imatrix(lissom, llama_tool, text, tmp_path):
+    model, theirs_path, ours_path = tmp_path / "m.gguf", tmp_path / "theirs.gguf", tmp_path / "ours.gguf"
+    run(lissom, "convert", GOLDEN / "mixtral", model, "--type", "F32")
+    llama(llama_tool("llama-imatrix"), "-m", model, "-f", text, "-o", theirs_path, "--no-ppl", "-c", 128, "--chunks",
+          8, "-t", 2)
+    run(lissom, "compress", model, "-o", tmp_path / "o.gguf", "--scheme", "Q4_0", "--calib", text, "--calib-chunks", 8,
+        "--save-imatrix", ours_path, "--no-verify", "--threads", 2)
+    theirs, ours = ({t.name: np.array(t.data) for t in gguf.GGUFReader(p).tensors} for p in (theirs_path, ours_path))
+    experts = [name for name in theirs if "_exps.weight." in name]
+    assert len(experts) == 2 * 2 * 3 and set(experts) <= set(ours)
+    for name in experts:
+        assert ours[name].shape == theirs[name].shape, name
+        # Near a tie the two may choose another expert.
+        assert np.abs(ours[name] - theirs[name]).max() <= 0.02 * theirs[name].max(), name
+
+
 def test_the_older_statistics_file_is_read(lissom, llama_tool, smollm2_gguf, text, tmp_path):
     llama(llama_tool("llama-imatrix"), "-m", smollm2_gguf, "-f", text, "-o", tmp_path / "i.dat", "--output-format",
           "dat", "--no-ppl", "-c", 512, "--chunks", 1, "-t", 2)
@@ -170,12 +186,13 @@ def test_the_older_statistics_file_is_read(lissom, llama_tool, smollm2_gguf, tex
     assert report["calibration"]["chunks"] == 1
 
 
-@pytest.mark.parametrize("name", ["llama", "mistral", "qwen2", "qwen3", "gpt2"])
+@pytest.mark.parametrize("name", ["llama", "mistral", "qwen2", "qwen3", "gpt2", "gemma3", "phi3_long", "mixtral", "dots1"])
 def test_llama_cpp_loads_what_compress_writes(lissom, name, text, tmp_path):
     llama_cpp = pytest.importorskip("llama_cpp")
+    folder = shutil.copytree(GOLDEN / name, tmp_path / "tiny")  # llama.cpp takes a name with "phi3" in it for Phi-3's
     for target in ("quality", "size"):
         out = tmp_path / f"{target}.gguf"
-        run(lissom, "compress", GOLDEN / name, "-o", out, "--target", target, "--calib", text, "--calib-chunks", 2,
+        run(lissom, "compress", folder, "-o", out, "--target", target, "--calib", text, "--calib-chunks", 2,
             "--ctx", 64, "--eval-chunks", 2)
         model = llama_cpp.Llama(model_path=str(out), n_ctx=64, logits_all=True, verbose=False, n_threads=2)
         model.eval([7, 12, 250, 33])

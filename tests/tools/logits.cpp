@@ -1,7 +1,8 @@
 // Runs token ids through a model and writes what comes out, for tests that hold lissom to other engines.
 // usage: logits < REQUEST      REQUEST is JSON: {"model", "out", "sequences": [[id…]…], and optionally "types":
 // [[…]…], "exact", "threads", "cache": "f16"|"q8_0", "chunk": tokens of each sequence run at a time (0: all),
-// "what": "logits"|"hidden"|"pooled"}. out: F32, sequence after sequence.
+// "what": "logits"|"hidden"|"pooled", "context": positions of each sequence (0: what the longest needs)}. out:
+// F32, sequence after sequence.
 
 #include <algorithm>
 #include <cstdio>
@@ -66,7 +67,8 @@ Result<void> answer(const nlohmann::json& request) {
   size_t longest = 0;
   for (const auto& s : ids) longest = std::max(longest, s.size());
   const auto n = static_cast<int64_t>(ids.size());
-  LISSOM_TRY(auto session, Session::create(model, static_cast<int64_t>(longest) * n, n));
+  const auto context = std::max(static_cast<int64_t>(longest), request.value("context", int64_t{0}));
+  LISSOM_TRY(auto session, Session::create(model, context * n, n));
   const size_t chunk = request.value("chunk", size_t{0}) == 0 ? longest : request["chunk"].get<size_t>();
   std::vector<std::vector<float>> out(ids.size());
   for (size_t begin = 0; begin < longest; begin += chunk)

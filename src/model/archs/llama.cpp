@@ -9,7 +9,7 @@
 namespace lissom {
 
 Result<Config> llama_from_hf(const Json& json) {
-  LISSOM_TRY(Config c, decoder_from_hf(json, "llama", 1e-6F));
+  LISSOM_TRY(Config c, decoder_from_hf(json, "llama", {}));
   const JsonFields f(json);
   LISSOM_TRY(c.attention_bias, f.boolean_or("attention_bias", false));
   LISSOM_TRY(c.mlp_bias, f.boolean_or("mlp_bias", false));
@@ -21,7 +21,8 @@ Result<Graph> llama_build(const Config& c) {
   return build_decoder(c, {.qkv_bias = c.attention_bias,
                            .output_bias = c.attention_bias,
                            .mlp_bias = c.mlp_bias,
-                           .permuted_rope = true});
+                           .permuted_rope = true,
+                           .mlp = c.experts.count > 0 ? mixtral_mlp : nullptr});
 }
 
 namespace {
@@ -29,7 +30,20 @@ namespace {
 Result<Config> from_gguf(const GgufMetadata& metadata) {
   LISSOM_TRY(Config c, decoder_from_gguf(metadata, "llama"));
   c.rope.pairing = RopePairing::interleaved;
+  if (c.sliding_window > 0) c.hf_arch = "MistralForCausalLM";
+  const GgufFields f(metadata, "llama");
+  if (!f.has("expert_count")) return c;
+  LISSOM_CHECK(read_gguf_experts(f, c));
+  if (c.experts.count == 0) return c;
+  c.hf_arch = "MixtralForCausalLM";
+  c.experts.ff = c.ff;
+  c.experts.score = Experts::Score::softmax_chosen;
   return c;
+}
+
+void to_gguf(const Config& c, GgufMetadata& metadata) {
+  decoder_to_gguf(c, metadata);
+  if (c.experts.count > 0) write_gguf_experts(c, metadata);
 }
 
 Json to_hf(const Config& c) {
@@ -46,8 +60,9 @@ Json to_hf(const Config& c) {
 }  // namespace
 
 const Architecture& llama_architecture() {
-  static const Architecture arch{"llama",   {"LlamaForCausalLM"}, {"llama"}, {"model."}, llama_from_hf,
-                                 from_gguf, decoder_to_gguf,      to_hf,     llama_build};
+  static const Architecture arch{
+      "llama", {"LlamaForCausalLM"}, {"llama"}, {"model."}, llama_from_hf, from_gguf, to_gguf,
+      to_hf,   llama_build};
   return arch;
 }
 

@@ -8,7 +8,7 @@ namespace lissom {
 namespace {
 
 Result<Config> from_hf(const Json& json) {
-  LISSOM_TRY(Config c, decoder_from_hf(json, "qwen2", 1e-6F));
+  LISSOM_TRY(Config c, decoder_from_hf(json, "qwen2", {}));
   const JsonFields f(json);
   LISSOM_TRY(const bool windowed, f.boolean_or("use_sliding_window", false));
   if (windowed && f.has("sliding_window"))

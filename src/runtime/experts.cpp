@@ -31,7 +31,7 @@ void mask_groups(const Experts& e, std::vector<float>& scores) {
 }
 
 /// gate ← activation(gate)·up
-void activate(kernels::Target target, ActivationOp::Kind kind, float* gate, const float* up, int64_t n) {
+void activate(Target target, ActivationOp::Kind kind, float* gate, const float* up, int64_t n) {
   using Kind = ActivationOp::Kind;
   if (kind == Kind::silu) return kernels::silu_mul(target, gate, up, n, gate);
   if (kind == Kind::gelu) {

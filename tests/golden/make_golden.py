@@ -9,15 +9,21 @@ import pathlib
 import sys
 
 import numpy as np
-from tiny_models import MODELS, expected, make_inputs, write_model
+from tiny_models import HERE, MODELS, expected, make_inputs, tokenizer_kind, train_tokenizer, write_model
 
-HERE = pathlib.Path(__file__).resolve().parent
 LENGTHS = [1, 7, 32]
+
+for kind in ("word_piece", "byte_level"):
+    if not (path := HERE / "tokenizers" / f"{kind}.json").exists():
+        train_tokenizer(kind).save(str(path))
 
 for name in sys.argv[1:] or MODELS:
     folder = HERE / name
+    (folder / "tokenizer.json").unlink(missing_ok=True)  # a link: not to be written through
     model = write_model(name, folder)
+    (folder / "tokenizer.json").unlink()
     (folder / "generation_config.json").unlink(missing_ok=True)
+    (folder / "tokenizer.json").symlink_to(pathlib.Path("..", "tokenizers", tokenizer_kind(name) + ".json"))
     ids, types = make_inputs(name, seed=2, lengths=LENGTHS)
     what, rows = expected(model, ids, types)
     # A few features of each row are enough to see a difference, and keep the files small.

@@ -54,6 +54,7 @@ from transformers import (
     Starcoder2ForCausalLM,
 )
 
+HERE = pathlib.Path(__file__).resolve().parent
 VOCAB = 288
 TEXT = [
     "The quick brown fox jumps over the lazy dog, then it rests for 12345 minutes.",
@@ -249,8 +250,13 @@ def make_model(name, seed):
     return model
 
 
-def make_tokenizer(name):
-    if is_encoder(name) and family(name) != "roberta":
+def tokenizer_kind(name):
+    return "word_piece" if is_encoder(name) and family(name) != "roberta" else "byte_level"
+
+
+def train_tokenizer(kind):
+    """How the two of tokenizers/ came to be. WordPiece's trainer gives other ids each time, so they are kept."""
+    if kind == "word_piece":
         tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
         tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -263,7 +269,7 @@ def make_tokenizer(name):
             pair="[CLS] $A [SEP] $B:1 [SEP]:1",
             special_tokens=[("[CLS]", tokenizer.token_to_id("[CLS]")), ("[SEP]", tokenizer.token_to_id("[SEP]"))],
         )
-        return tokenizer, dict(unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]")
+        return tokenizer
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -275,7 +281,18 @@ def make_tokenizer(name):
         show_progress=False,
     )
     tokenizer.train_from_iterator(TEXT, trainer)
-    return tokenizer, dict(bos_token="<|endoftext|>", eos_token="<|endoftext|>")
+    return tokenizer
+
+
+def make_tokenizer(name):
+    """The tokenizer and the names of its special tokens."""
+    kind = tokenizer_kind(name)
+    tokenizer = Tokenizer.from_file(str(HERE / "tokenizers" / f"{kind}.json"))
+    if kind == "word_piece":
+        special = dict(unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]")
+    else:
+        special = dict(bos_token="<|endoftext|>", eos_token="<|endoftext|>")
+    return tokenizer, special
 
 
 def write_model(name, folder, seed=1):

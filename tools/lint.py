@@ -30,8 +30,8 @@ def lint(build, unit):
         command.append("--checks=-clang-analyzer-*")
     done = subprocess.run(command, capture_output=True, text=True)
     findings = done.stdout.strip()
-    if done.returncode != 0 and not findings:
-        findings = done.stderr.strip()
+    if done.returncode != 0 and not findings:  # clang-tidy itself failed: its first words say where
+        findings = "\n".join(done.stderr.strip().splitlines()[:12])
     return unit.relative_to(ROOT), done.returncode, findings, time.monotonic() - started
 
 
@@ -49,8 +49,10 @@ def main():
             unit, code, findings, seconds = done.result()
             print(f"lint [{number}/{len(todo)}] {unit} {seconds:.1f} s", flush=True)
             if code != 0 or findings:
-                failed.append(unit)
+                failed.append((unit, findings))
                 print(findings, flush=True)
+    for unit, findings in failed:  # again, where the end of a long log shows them
+        print(f"\n{unit}\n{findings}")
     print(f"lint: {len(todo)} units, {len(failed)} with findings, {time.monotonic() - started:.0f} s", flush=True)
     sys.exit(1 if failed else 0)
 

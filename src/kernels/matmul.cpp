@@ -1,6 +1,6 @@
 #include <algorithm>
-#include <bit>
 #include <cassert>
+#include <memory>
 
 #include "kernels/pack.h"
 #include "kernels/table.h"
@@ -53,8 +53,9 @@ void matmul(Target target, ThreadPool& pool, std::span<const MatmulTerm> terms, 
   const int64_t worker_bytes = aligned(worker_floats * 4);
   const int64_t need = kAlign + int8_bytes + f32_bytes + bf16_bytes + worker_bytes * pool.size();
   if (static_cast<int64_t>(scratch.size()) < need) scratch.resize(static_cast<size_t>(need));
-  auto* base = scratch.data() +
-               (kAlign - static_cast<int64_t>(std::bit_cast<uintptr_t>(scratch.data()) % kAlign)) % kAlign;
+  void* start = scratch.data();
+  size_t room = scratch.size();
+  auto* base = static_cast<std::byte*>(std::align(kAlign, static_cast<size_t>(need - kAlign), start, room));
   auto* int8 = reinterpret_cast<uint8_t*>(base);
   auto* f32 = reinterpret_cast<float*>(base + int8_bytes);
   auto* bf16 = reinterpret_cast<uint16_t*>(base + int8_bytes + f32_bytes);

@@ -138,7 +138,7 @@ std::vector<Encoder::Unit> Encoder::units_of(const Slab& slab) const {
     // The rows of a unit belong to one expert, so that they have one importance.
     const Shape& shape = plan_.entries[part.entry].shape;
     const int64_t step = std::max<int64_t>(1, kUnitWeights / std::max<int64_t>(1, shape.cols()));
-    const int64_t matrix = shape.rank() == 3 ? shape[1] : shape.rows();
+    const int64_t matrix = std::max<int64_t>(1, shape.rank() == 3 ? shape[1] : shape.rows());
     for (int64_t row = 0; row < part.rows;) {
       const int64_t left = matrix - (part.first_row + row) % matrix;
       units.push_back({p, part.first_row + row, std::min({step, part.rows - row, left})});

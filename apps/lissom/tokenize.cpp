@@ -27,7 +27,9 @@ struct Options {
 
 Result<std::unique_ptr<Tokenizer>> open_tokenizer(const std::string& model, const std::string& revision) {
   std::filesystem::path file = model;
-  if (!std::filesystem::is_regular_file(file) || file.extension() != ".json") {
+  const bool given = std::filesystem::is_regular_file(file) &&
+                     (file.extension() == ".json" || file.filename() == "tokenizer.model");
+  if (!given) {
     const hub::FindOptions options{.revision = revision, .need = hub::Need::tokenizer};
     LISSOM_TRY(const ModelPath path, hub::find_model(model, options, console_progress(false)));
     end_progress();
@@ -36,8 +38,11 @@ Result<std::unique_ptr<Tokenizer>> open_tokenizer(const std::string& model, cons
       return Tokenizer::from_gguf(gguf->metadata(), path.path.string());
     }
     file = path.path / "tokenizer.json";
+    if (!std::filesystem::exists(file) && std::filesystem::exists(path.path / "tokenizer.model"))
+      file = path.path / "tokenizer.model";
   }
   LISSOM_TRY(const std::string text, read_file(file, kTokenizerLimit));
+  if (file.extension() == ".model") return Tokenizer::from_sentencepiece(text, file.string());
   return Tokenizer::from_json(text, file.string());
 }
 
@@ -140,7 +145,7 @@ void add_tokenize(CLI::App& app, int& exit_code) {
       "  lissom tokenize ./model --lines < text.txt");
   auto options = std::make_shared<Options>();
   verb->add_option("MODEL", options->model,
-                   "Folder, tokenizer.json, .gguf, or org/name on the Hugging Face hub")
+                   "Folder, tokenizer.json, tokenizer.model, .gguf, or org/name on the Hugging Face hub")
       ->required();
   verb->add_option("--revision", options->revision, kRevisionHelp);
   CLI::Option* text =

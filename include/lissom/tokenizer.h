@@ -1,6 +1,6 @@
 #pragma once
 // Text to token ids and back, as the Hugging Face `tokenizers` package does it, from a tokenizer.json or from
-// GGUF metadata.
+// GGUF metadata; as SentencePiece does it, from a tokenizer.model.
 
 #include <cstdint>
 #include <filesystem>
@@ -28,6 +28,9 @@ class Tokenizer {
   /// Parses tokenizer.json text; `origin` names it in errors.
   [[nodiscard]] static Result<std::unique_ptr<Tokenizer>> from_json(std::string_view json,
                                                                     const std::string& origin);
+  /// The bytes of a tokenizer.model (SentencePiece, BPE or Unigram). Adds no special tokens.
+  [[nodiscard]] static Result<std::unique_ptr<Tokenizer>> from_sentencepiece(std::string_view bytes,
+                                                                             const std::string& origin);
   [[nodiscard]] static Result<std::unique_ptr<Tokenizer>> from_gguf(const GgufMetadata& metadata,
                                                                     const std::string& origin);
 

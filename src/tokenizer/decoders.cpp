@@ -2,9 +2,12 @@
 
 #include "base/text.h"
 #include "tokenizer/byte_level.h"
+#include "tokenizer/byte_tokens.h"
 #include "tokenizer/fields.h"
+#include "tokenizer/metaspace.h"
 #include "tokenizer/pattern.h"
 #include "tokenizer/pipeline.h"
+#include "tokenizer/sentencepiece.h"
 #include "tokenizer/unicode.h"
 
 namespace lissom::tok {
@@ -107,21 +110,6 @@ Result<Decoder> make_strip(const Fields& fields, Decoders& /*all*/) {
   };
 }
 
-/// The byte of a token "<0x0A>", or -1.
-int fallback_byte(std::string_view token) {
-  if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>') return -1;
-  int byte = 0;
-  for (const char c : token.substr(3, 2)) {
-    const int digit = c >= '0' && c <= '9'   ? c - '0'
-                      : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                      : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                                             : -1;
-    if (digit < 0) return -1;
-    byte = byte * 16 + digit;
-  }
-  return byte;
-}
-
 /// Runs of byte tokens become their text; each byte of a run that is not UTF-8 becomes U+FFFD.
 Result<Decoder> make_byte_fallback(const Fields& fields, Decoders& all) {
   LISSOM_CHECK(fields.only({}));
@@ -160,6 +148,33 @@ Result<Decoder> make_bpe(const Fields& fields, Decoders& /*all*/) {
   };
 }
 
+Result<Decoder> make_metaspace(const Fields& fields, Decoders& /*all*/) {
+  LISSOM_TRY(const Metaspace options, read_metaspace(fields));
+  return metaspace_decoder(options);
+}
+
+/// Connectionist temporal classification: repeated tokens are one, padding goes, delimiters become spaces.
+Result<Decoder> make_ctc(const Fields& fields, Decoders& /*all*/) {
+  LISSOM_CHECK(fields.only({"pad_token", "word_delimiter_token", "cleanup"}));
+  LISSOM_TRY(const std::string pad, fields.string("pad_token", "<pad>"));
+  LISSOM_TRY(const std::string delimiter, fields.string("word_delimiter_token", "|"));
+  LISSOM_TRY(const bool cleanup, fields.boolean("cleanup", true));
+  return [pad, delimiter, cleanup](std::vector<std::string>& tokens) {
+    std::vector<std::string> out;
+    for (size_t i = 0; i < tokens.size(); ++i) {
+      if (i > 0 && tokens[i] == tokens[i - 1]) continue;
+      std::string token = tokens[i];
+      replace_all(token, pad, "");
+      if (cleanup) {
+        clean_up(token);
+        replace_all(token, delimiter, " ");
+      }
+      if (!token.empty()) out.push_back(std::move(token));
+    }
+    tokens = std::move(out);
+  };
+}
+
 Result<Decoder> make_sequence(const Fields& fields, Decoders& all) {
   LISSOM_CHECK(fields.only({"decoders"}));
   LISSOM_TRY(const Json* list, fields.array("decoders"));
@@ -180,9 +195,17 @@ struct Kind {
   Result<Decoder> (*make)(const Fields& fields, Decoders& all);
 };
 constexpr Kind kKinds[] = {
-    {"ByteLevel", make_byte_level}, {"WordPiece", make_wordpiece}, {"Fuse", make_fuse},
-    {"Replace", make_replace},      {"Strip", make_strip},         {"ByteFallback", make_byte_fallback},
-    {"BPEDecoder", make_bpe},       {"Sequence", make_sequence},
+    {"ByteLevel", make_byte_level},
+    {"WordPiece", make_wordpiece},
+    {"Fuse", make_fuse},
+    {"Replace", make_replace},
+    {"Strip", make_strip},
+    {"ByteFallback", make_byte_fallback},
+    {"Metaspace", make_metaspace},
+    {"BPEDecoder", make_bpe},
+    {"CTC", make_ctc},
+    {"SentencePiece", make_sentencepiece_decoder},
+    {"Sequence", make_sequence},
 };
 
 }  // namespace

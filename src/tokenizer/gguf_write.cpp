@@ -148,15 +148,11 @@ Result<const tok::PreName*> find_pre(const Parts& parts, const std::string& orig
   return best;
 }
 
-/// Rows of the token table, as llama.cpp wants them.
-struct Table {
-  std::vector<std::string> tokens;
-  std::vector<int32_t> types;
-};
+}  // namespace
 
-Table token_table(const Parts& parts, int64_t rows, bool word_pieces) {
+tok::TokenTable tok::token_table(const Parts& parts, int64_t rows, bool word_pieces) {
   enum { kNormal = 1, kControl = 3, kUserDefined = 4, kUnused = 5 };
-  Table table;
+  TokenTable table;
   table.tokens.resize(static_cast<size_t>(rows));
   table.types.assign(static_cast<size_t>(rows), kUnused);
   for (int64_t id = 0; id < std::min(rows, parts.vocab.end_id()); ++id) {
@@ -190,6 +186,8 @@ Table token_table(const Parts& parts, int64_t rows, bool word_pieces) {
   }
   return table;
 }
+
+namespace {
 
 std::vector<std::string> merge_strings(const Parts& parts) {
   std::vector<std::string> merges;
@@ -266,7 +264,7 @@ Result<void> add_bpe(const Parts& parts, const std::string& origin, int64_t rows
   LISSOM_TRY(const tok::PreName* pre, find_pre(parts, origin));
   out.set("tokenizer.ggml.model", std::string("gpt2"));
   out.set("tokenizer.ggml.pre", pre->name);
-  Table table = token_table(parts, rows, false);
+  tok::TokenTable table = tok::token_table(parts, rows, false);
   out.set_array("tokenizer.ggml.tokens", std::move(table.tokens));
   out.set_array("tokenizer.ggml.token_type", std::move(table.types));
   out.set_array("tokenizer.ggml.merges", merge_strings(parts));
@@ -287,7 +285,7 @@ Result<void> add_wordpiece(const Parts& parts, const Folder& folder, const std::
     out.set("tokenizer.ggml.token_type_count", types->get<uint32_t>());
   out.set("tokenizer.ggml.model", std::string("bert"));
   out.set("tokenizer.ggml.pre", std::string("jina-v2-en"));  // llama.cpp has no split patterns for WordPiece
-  Table table = token_table(parts, rows, true);
+  tok::TokenTable table = tok::token_table(parts, rows, true);
   out.set_array("tokenizer.ggml.tokens", std::move(table.tokens));
   out.set_array("tokenizer.ggml.token_type", std::move(table.types));
   const Json lowercase = parts.normalizer.value("lowercase", Json(true));
@@ -297,13 +295,49 @@ Result<void> add_wordpiece(const Parts& parts, const Folder& folder, const std::
   return {};
 }
 
+/// The unknown token is that of the model, whatever the folder calls it; a GGUF's type says so too.
+void name_unknown(const Parts& parts, GgufMetadata& out) {
+  int64_t id = -1;
+  if (parts.model.contains("unk_id") && parts.model["unk_id"].is_number_integer()) id = parts.model["unk_id"];
+  if (parts.model.contains("unk_token") && parts.model["unk_token"].is_string())
+    id = parts.vocab.find(parts.model["unk_token"].get<std::string>());
+  if (id >= 0) out.set("tokenizer.ggml.unknown_token_id", static_cast<uint32_t>(id));
+}
+
+/// A folder with a tokenizer.model and no tokenizer.json. BOS and EOS come as transformers' slow tokenizers add
+/// them: Llama and its kin begin with BOS, T5 ends with EOS.
+Result<GgufMetadata> sentencepiece_vocabulary(const fs::path& folder_path, int64_t vocab) {
+  const fs::path file = folder_path / "tokenizer.model";
+  if (!fs::exists(file))
+    return bad_input((folder_path / "tokenizer.json").string() +
+                     ": no such file: a folder needs its tokenizer.json or tokenizer.model");
+  LISSOM_TRY(const std::string bytes, read_file(file, kJsonLimit));
+  Folder folder{folder_path};
+  LISSOM_CHECK(folder.read());
+  GgufMetadata out;
+  LISSOM_CHECK(tok::add_gguf_sentencepiece(bytes, file.string(), vocab, out));
+  const Json& config = folder.tokenizer_config;
+  const auto flag = [&](const char* name, bool fallback) {
+    const auto it = config.find(name);
+    return it != config.end() && it->is_boolean() ? it->get<bool>() : fallback;
+  };
+  const bool llama = out.string_or("tokenizer.ggml.model", "") == "llama";
+  out.set("tokenizer.ggml.add_bos_token",
+          flag("add_bos_token", llama) && out.integer_or("tokenizer.ggml.bos_token_id", -1) >= 0);
+  out.set("tokenizer.ggml.add_eos_token",
+          flag("add_eos_token", !llama) && out.integer_or("tokenizer.ggml.eos_token_id", -1) >= 0);
+  LISSOM_TRY(const std::string chat, folder.chat_template());
+  if (!chat.empty()) out.set("tokenizer.chat_template", chat);
+  return out;
+}
+
 }  // namespace
 
 Result<GgufMetadata> gguf_vocabulary(const fs::path& folder_path, int64_t vocab) {
   const fs::path file = folder_path / "tokenizer.json";
   if (vocab <= 0 || vocab > kMostRows)
     return bad_input(folder_path.string() + ": an embedding of " + std::to_string(vocab) + " rows");
-  if (!fs::exists(file)) return bad_input(file.string() + ": no such file: a folder needs its tokenizer.json");
+  if (!fs::exists(file)) return sentencepiece_vocabulary(folder_path, vocab);
   LISSOM_TRY(const std::string text, read_file(file, kJsonLimit));
   LISSOM_TRY(const std::unique_ptr<Tokenizer> tokenizer, Tokenizer::from_json(text, file.string()));
   LISSOM_TRY(const Parts parts, tok::parts_from_json(text, file.string()));
@@ -314,12 +348,16 @@ Result<GgufMetadata> gguf_vocabulary(const fs::path& folder_path, int64_t vocab)
   LISSOM_CHECK(folder.read());
   GgufMetadata out;
   const bool bert = parts.model.value("type", Json("BPE")) == "WordPiece";
-  if (bert) {
+  const bool pieces = !parts.scores.empty() || tok::is_piece_bpe(parts);
+  if (pieces) {
+    LISSOM_CHECK(tok::add_gguf_pieces(parts, file.string(), vocab, out));
+  } else if (bert) {
     LISSOM_CHECK(add_wordpiece(parts, folder, file.string(), vocab, out));
   } else {
     LISSOM_CHECK(add_bpe(parts, file.string(), vocab, out));
   }
   LISSOM_CHECK(add_special_tokens(folder, *tokenizer, file.string(), bert, out));
+  if (pieces) name_unknown(parts, out);
   LISSOM_TRY(const std::string chat, folder.chat_template());
   if (!chat.empty()) out.set("tokenizer.chat_template", chat);
   return out;

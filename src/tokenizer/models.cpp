@@ -3,9 +3,11 @@
 #include "base/text.h"
 #include "tokenizer/bpe.h"
 #include "tokenizer/byte_level.h"
+#include "tokenizer/byte_tokens.h"
 #include "tokenizer/fields.h"
 #include "tokenizer/pipeline.h"
 #include "tokenizer/unicode.h"
+#include "tokenizer/unigram.h"
 
 namespace lissom::tok {
 namespace {
@@ -39,17 +41,16 @@ class Bpe : public Model {
       const auto [left, right] = parts.merges[rank];
       merged.assign(*vocab_.token(left));
       merged += vocab_.token(right)->substr(std::min(vocab_.token(right)->size(), options_.prefix.size()));
-      merges_.add(left, right, static_cast<uint32_t>(rank), vocab_.find(merged));
+      merges_.add(left, right, parts.ranks.empty() ? static_cast<uint32_t>(rank) : parts.ranks[rank],
+                  vocab_.find(merged));
     }
     for (size_t b = 0; b < 256; ++b) {
       std::string token;
       const char byte = static_cast<char>(b);
       append_byte_characters(token, {&byte, 1});
       byte_ids_[b] = vocab_.find(token);
-      char name[8];
-      std::snprintf(name, sizeof name, "<0x%02X>", static_cast<unsigned>(b));
-      fallback_ids_[b] = vocab_.find(name);
     }
+    fallback_ids_ = byte_tokens(vocab_);
     // The usual case: every symbol is one byte with a token of its own.
     plain_bytes_ = byte_level_ && options_.prefix.empty() && options_.suffix.empty();
     for (const int32_t id : byte_ids_) plain_bytes_ = plain_bytes_ && id != Vocab::kAbsent;
@@ -101,7 +102,8 @@ class Bpe : public Model {
         if (pending_unknown) symbols.push_back(options_.unknown);
         pending_unknown = false;
         symbols.push_back(id);
-      } else if (!(options_.byte_fallback && fallback(symbol, symbols)) && options_.unknown != Vocab::kAbsent) {
+      } else if (!(options_.byte_fallback && append_byte_tokens(fallback_ids_, symbol, symbols)) &&
+                 options_.unknown != Vocab::kAbsent) {
         if (pending_unknown && !options_.fuse_unknown) symbols.push_back(options_.unknown);
         pending_unknown = true;
       }
@@ -109,18 +111,12 @@ class Bpe : public Model {
     if (pending_unknown) symbols.push_back(options_.unknown);
   }
 
-  bool fallback(std::string_view symbol, std::vector<int32_t>& symbols) const {
-    for (const char b : symbol)
-      if (fallback_ids_[static_cast<unsigned char>(b)] == Vocab::kAbsent) return false;
-    for (const char b : symbol) symbols.push_back(fallback_ids_[static_cast<unsigned char>(b)]);
-    return true;
-  }
-
   const Vocab& vocab_;
   BpeOptions options_;
   bool byte_level_, plain_bytes_ = false;
   MergeTable merges_;
-  std::array<int32_t, 256> byte_ids_{}, fallback_ids_{};
+  std::array<int32_t, 256> byte_ids_{};
+  ByteTokens fallback_ids_{};
 };
 
 Result<std::unique_ptr<Model>> make_bpe(const Parts& parts, const Fields& fields, bool byte_level) {
@@ -210,6 +206,7 @@ struct Kind {
 constexpr Kind kKinds[] = {
     {"BPE", make_bpe},
     {"WordPiece", make_wordpiece},
+    {"Unigram", make_unigram},
 };
 
 }  // namespace
@@ -217,7 +214,9 @@ constexpr Kind kKinds[] = {
 Result<std::unique_ptr<Model>> make_model(const Parts& parts, bool byte_level, const std::string& where) {
   LISSOM_TRY(const Fields fields, fields_of(parts.model, where));
   // Files of before 2021 leave the type of a BPE out.
-  LISSOM_TRY(const std::string type, fields.string("type", parts.merges.empty() ? "" : "BPE"));
+  LISSOM_TRY(const std::string type, fields.string("type", !parts.scores.empty()  ? "Unigram"
+                                                           : parts.merges.empty() ? ""
+                                                                                  : "BPE"));
   for (const Kind& kind : kKinds)
     if (kind.type == type) return kind.make(parts, fields, byte_level);
   return unsupported(fields.at("type") + ": unknown model " + in_quotes(type));

@@ -1,10 +1,13 @@
+#include <memory>
 #include <utility>
 
 #include "base/text.h"
 #include "tokenizer/byte_level.h"
+#include "tokenizer/charsmap.h"
 #include "tokenizer/fields.h"
 #include "tokenizer/pattern.h"
 #include "tokenizer/pipeline.h"
+#include "tokenizer/sentencepiece.h"
 #include "tokenizer/unicode.h"
 
 namespace lissom::tok {
@@ -150,6 +153,55 @@ Result<Normalizer> make_prepend(const Fields& fields) {
   };
 }
 
+/// SentencePiece's character map, with the steps of `tokenizers`: a grapheme cluster shorter than six bytes
+/// becomes what its shortest known prefix maps to, else each character by itself.
+void apply(const Charsmap& map, std::string& text) {
+  std::string out;
+  out.reserve(text.size());
+  const std::string_view all = text;
+  unicode::for_each_grapheme(all, [&](std::string_view cluster) {
+    if (cluster.size() < 6) {
+      if (const auto match = map.shortest(cluster)) {
+        out += match->replacement;
+        return;
+      }
+    }
+    for (size_t i = 0; i < cluster.size();) {
+      const auto length = static_cast<size_t>(unicode::sequence_length(cluster[i]));
+      const std::string_view character = cluster.substr(i, length);
+      const auto match = map.shortest(character);
+      out += match ? match->replacement : character;
+      i += length;
+    }
+  });
+  text = std::move(out);
+}
+
+Result<Normalizer> make_precompiled(const Fields& fields) {
+  LISSOM_CHECK(fields.only({"precompiled_charsmap"}));
+  LISSOM_TRY(const std::string encoded, fields.string("precompiled_charsmap"));
+  const auto bytes = from_base64(encoded);
+  if (!bytes) return fields.wrong("precompiled_charsmap", "base64");
+  auto map = Charsmap::parse(*bytes);
+  if (!map) return tl::unexpected(map.error().within(fields.at("precompiled_charsmap")));
+  return [map = std::make_shared<const Charsmap>(*std::move(map))](std::string& text) { apply(*map, text); };
+}
+
+/// Control characters go, what looks like a space becomes one: SentencePiece's nmt rules.
+Result<Normalizer> make_nmt(const Fields& fields) {
+  LISSOM_CHECK(fields.only({}));
+  return [](std::string& text) {
+    rewrite(text, [](char32_t c, std::string& out) {
+      if ((c >= 1 && c <= 8) || c == 0xb || (c >= 0xe && c <= 0x1f) || c == 0x7f || c == 0x8f || c == 0x9f)
+        return;
+      const bool space = c == 9 || c == 0xa || c == 0xc || c == 0xd || c == 0x1680 ||
+                         (c >= 0x200b && c <= 0x200f) || c == 0x2028 || c == 0x2029 || c == 0x2581 ||
+                         c == 0xfeff || c == 0xfffd;
+      unicode::append(out, space ? U' ' : c);
+    });
+  };
+}
+
 Result<Normalizer> make_byte_level(const Fields& fields) {
   LISSOM_CHECK(fields.only({}));
   return [](std::string& text) {
@@ -189,6 +241,9 @@ constexpr Kind kKinds[] = {
     {"Strip", make_strip},
     {"Replace", make_replace},
     {"Prepend", make_prepend},
+    {"Precompiled", make_precompiled},
+    {"Nmt", make_nmt},
+    {"SentencePiece", make_sentencepiece_normalizer},
     {"ByteLevel", make_byte_level},
     {"Sequence", make_sequence},
 };

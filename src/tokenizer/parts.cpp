@@ -1,6 +1,7 @@
 #include "tokenizer/parts.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/text.h"
 #include "tokenizer/fields.h"
@@ -12,7 +13,26 @@ std::string indexed(const std::string& where, size_t i) {
   return where + "[" + std::to_string(i) + "]";
 }
 
+/// Unigram: [["token", log probability], …], ids in order.
+Result<void> read_scored_vocab(const Fields& model, Parts& parts) {
+  const Json& vocab = *model.find("vocab");
+  parts.vocab.reserve(vocab.size());
+  parts.scores.reserve(vocab.size());
+  for (size_t i = 0; i < vocab.size(); ++i) {
+    const Json& entry = vocab[i];
+    const std::string where = indexed(model.at("vocab"), i);
+    if (!entry.is_array() || entry.size() != 2 || !entry[0].is_string() || !entry[1].is_number())
+      return bad_input(where + ": expected [token, score]");
+    if (auto added = parts.vocab.add(entry[0].get_ref<const std::string&>(), static_cast<int64_t>(i)); !added)
+      return tl::unexpected(added.error().within(where));
+    parts.scores.push_back(entry[1].get<double>());
+  }
+  return {};
+}
+
 Result<void> read_vocab(const Fields& model, Parts& parts) {
+  if (const Json* list = model.find("vocab"); list != nullptr && list->is_array())
+    return read_scored_vocab(model, parts);
   LISSOM_TRY(const Fields fields, model.object("vocab"));
   const Json& vocab = *model.find("vocab");
   parts.vocab.reserve(vocab.size());
@@ -111,13 +131,24 @@ Result<Parts> parts_from_json(std::string_view json, const std::string& origin) 
   for (const auto& [name, slot] : {std::pair{"normalizer", &parts.normalizer},
                                    {"pre_tokenizer", &parts.pre_tokenizer},
                                    {"post_processor", &parts.post_processor},
-                                   {"decoder", &parts.decoder}})
+                                   {"decoder", &parts.decoder},
+                                   {"truncation", &parts.truncation},
+                                   {"padding", &parts.padding}})
     if (root.find(name) != nullptr) *slot = std::move(document[name]);
   parts.model = std::move(document["model"]);
   parts.model.erase("vocab");
   parts.model.erase("merges");
   return parts;
 }
+
+namespace {
+
+/// JSON has no infinity, which stands for "not found in a text".
+std::string score_text(double score) {
+  return Json(std::isfinite(score) ? score : 0.0).dump();
+}
+
+}  // namespace
 
 std::string json_from_parts(const Parts& parts) {
   Json added = Json::array();
@@ -136,15 +167,18 @@ std::string json_from_parts(const Parts& parts) {
   };
   std::string model = parts.model.dump(-1, ' ', false, Json::error_handler_t::replace);
   model.pop_back();
-  model += R"(,"vocab":{)";
+  const bool scored = !parts.scores.empty();
+  model += scored ? R"(,"vocab":[)" : R"(,"vocab":{)";
   bool first = true;
   for (int64_t id = 0; id < parts.vocab.end_id(); ++id) {
     const auto token = parts.vocab.token(id);
     if (!token) continue;
-    model += (first ? "" : ",") + quoted(*token) + ":" + std::to_string(id);
+    model += (first ? "" : ",");
+    model += scored ? "[" + quoted(*token) + "," + score_text(parts.scores[static_cast<size_t>(id)]) + "]"
+                    : quoted(*token) + ":" + std::to_string(id);
     first = false;
   }
-  model += "}";
+  model += scored ? "]" : "}";
   if (!parts.merges.empty() || parts.model.value("type", "") == "BPE") {
     model += R"(,"merges":[)";
     for (size_t i = 0; i < parts.merges.size(); ++i)
@@ -154,10 +188,10 @@ std::string json_from_parts(const Parts& parts) {
   }
   model += "}";
   const auto dump = [](const Json& j) { return j.dump(-1, ' ', false, Json::error_handler_t::replace); };
-  return R"({"version":"1.0","truncation":null,"padding":null,"added_tokens":)" + dump(added) +
-         R"(,"normalizer":)" + dump(parts.normalizer) + R"(,"pre_tokenizer":)" + dump(parts.pre_tokenizer) +
-         R"(,"post_processor":)" + dump(parts.post_processor) + R"(,"decoder":)" + dump(parts.decoder) +
-         R"(,"model":)" + model + "}\n";
+  return R"({"version":"1.0","truncation":)" + dump(parts.truncation) + R"(,"padding":)" + dump(parts.padding) +
+         R"(,"added_tokens":)" + dump(added) + R"(,"normalizer":)" + dump(parts.normalizer) +
+         R"(,"pre_tokenizer":)" + dump(parts.pre_tokenizer) + R"(,"post_processor":)" +
+         dump(parts.post_processor) + R"(,"decoder":)" + dump(parts.decoder) + R"(,"model":)" + model + "}\n";
 }
 
 }  // namespace lissom::tok

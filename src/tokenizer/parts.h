@@ -18,15 +18,19 @@ struct AddedToken {
   std::string content;
   int32_t id = 0;
   bool single_word = false, lstrip = false, rstrip = false, normalized = true, special = false;
+  bool verbatim = false;  ///< looked for in the normalized text as it stands: SentencePiece's user-defined ones
 };
 
 /// The component objects are as tokenizer.json has them, or null.
 struct Parts {
   std::vector<AddedToken> added;
   Json normalizer, pre_tokenizer, post_processor, decoder;
+  Json truncation, padding;
   Json model;  ///< without its vocab and merges
   Vocab vocab;
+  std::vector<double> scores;                  ///< Unigram: log probability by id; else empty
   std::vector<std::array<int32_t, 2>> merges;  ///< ids of left and right; rank is the position
+  std::vector<uint32_t> ranks;                 ///< of the merges where several share one; else empty
 };
 
 [[nodiscard]] Result<Parts> parts_from_json(std::string_view json, const std::string& origin);

@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "format/json.h"
@@ -25,8 +26,17 @@ using Normalizer = std::function<void(std::string& text)>;
 using PieceSink = FunctionRef<void(std::string_view)>;
 /// Hands out the pieces of a text in order; empty pieces are ignored by the caller.
 using PreTokenizer = std::function<void(std::string_view text, PieceSink piece)>;
+struct PreTokenizerStage {
+  PreTokenizer split;
+  PreTokenizer
+      at_start;  ///< takes its place for a stretch that begins where the text does; empty: no difference
+
+  template <class F>
+  PreTokenizerStage(F&& s, PreTokenizer start = {})  // NOLINT(google-explicit-constructor): most stages are one
+      : split(std::forward<F>(s)), at_start(std::move(start)) {}
+};
 struct PreTokenizers {
-  std::vector<PreTokenizer> stages;
+  std::vector<PreTokenizerStage> stages;
   /// The last stage is ByteLevel. Its mapping of bytes to printable characters is left out of `stages`: the
   /// model works on the bytes.
   bool byte_level = false;

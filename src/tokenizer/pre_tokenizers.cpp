@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "tokenizer/byte_level.h"
 #include "tokenizer/fields.h"
+#include "tokenizer/metaspace.h"
 #include "tokenizer/pattern.h"
 #include "tokenizer/pipeline.h"
 #include "tokenizer/unicode.h"
@@ -238,6 +239,30 @@ Result<void> make_char_delimiter(const Fields& fields, bool /*last*/, Chain& cha
   return {};
 }
 
+Result<void> make_metaspace(const Fields& fields, bool /*last*/, Chain& chain) {
+  LISSOM_TRY(const Metaspace options, read_metaspace(fields));
+  chain.result.stages.push_back(metaspace_stage(options));
+  return {};
+}
+
+/// Pieces of `length` characters, and what is left.
+Result<void> make_fixed_length(const Fields& fields, bool /*last*/, Chain& chain) {
+  LISSOM_CHECK(fields.only({"length"}));
+  LISSOM_TRY(const int64_t length, fields.integer("length", 5, 1, INT32_MAX));
+  chain.result.stages.emplace_back([length](std::string_view text, PieceSink piece) {
+    size_t begin = 0;
+    int64_t n = 0;
+    for (size_t i = 0; i < text.size();) {
+      i += static_cast<size_t>(unicode::sequence_length(text[i]));
+      if (++n % length != 0) continue;
+      piece(text.substr(begin, i - begin));
+      begin = i;
+    }
+    piece(text.substr(begin));
+  });
+  return {};
+}
+
 Result<void> make_sequence(const Fields& fields, bool last, Chain& chain) {
   LISSOM_CHECK(fields.only({"pretokenizers"}));
   LISSOM_TRY(const Json* list, fields.array("pretokenizers"));
@@ -260,6 +285,8 @@ constexpr Kind kKinds[] = {
     {"WhitespaceSplit", make_whitespace_split},
     {"Punctuation", make_punctuation},
     {"CharDelimiterSplit", make_char_delimiter},
+    {"Metaspace", make_metaspace},
+    {"FixedLength", make_fixed_length},
     {"Sequence", make_sequence},
 };
 

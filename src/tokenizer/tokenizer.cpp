@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <functional>
 #include <mutex>
 #include <unordered_map>
 #include <unordered_set>
@@ -12,6 +13,7 @@
 #include "tokenizer/byte_level.h"
 #include "tokenizer/gguf_tokenizer.h"
 #include "tokenizer/pipeline.h"
+#include "tokenizer/sentencepiece.h"
 #include "tokenizer/unicode.h"
 #include "tokenizer/word_cache.h"
 
@@ -139,13 +141,13 @@ class Pipeline : public Tokenizer {
     }
     out.ids.reserve(text.size() / 3 + 4);
     if (raw_.empty()) {
-      normalize(text, out.ids, w);
+      normalize(text, true, out.ids, w);
     } else {
       raw_.split(text, [&](std::string_view part, int32_t id) {
         if (id >= 0) {
           out.ids.push_back(id);
         } else {
-          normalize(part, out.ids, w);
+          normalize(part, part.data() == text.data(), out.ids, w);
         }
       });
     }
@@ -153,27 +155,37 @@ class Pipeline : public Tokenizer {
     return out;
   }
 
-  void normalize(std::string_view text, std::vector<int32_t>& ids, Workspace& w) const {
+  /// `start`: the stretch begins where the text does.
+  void normalize(std::string_view text, bool start, std::vector<int32_t>& ids, Workspace& w) const {
     if (normalizer_) {
       w.normalized.assign(text);
       normalizer_(w.normalized);
       text = w.normalized;
     }
-    if (normalized_.empty()) return pre_tokenize(0, text, ids, w);
+    if (normalized_.empty()) return pre_tokenize(0, text, start, ids, w);
     normalized_.split(text, [&](std::string_view part, int32_t id) {
       if (id >= 0) {
         ids.push_back(id);
       } else {
-        pre_tokenize(0, part, ids, w);
+        pre_tokenize(0, part, start && part.data() == text.data(), ids, w);
       }
     });
   }
 
-  void pre_tokenize(size_t stage, std::string_view piece, std::vector<int32_t>& ids, Workspace& w) const {
+  void pre_tokenize(size_t stage, std::string_view piece, bool start, std::vector<int32_t>& ids,
+                    Workspace& w) const {
     if (piece.empty()) return;
     if (stage < pre_tokenizers_.stages.size()) {
-      pre_tokenizers_.stages[stage](piece,
-                                    [&](std::string_view part) { pre_tokenize(stage + 1, part, ids, w); });
+      const tok::PreTokenizerStage& s = pre_tokenizers_.stages[stage];
+      bool first = true;
+      (start && s.at_start ? s.at_start : s.split)(piece, [&](std::string_view part) {
+        // A part of the piece begins where it does, or later; what was rewritten begins there if it comes
+        // first.
+        const bool inside = !std::less<>()(part.data(), piece.data()) &&
+                            !std::less<>()(piece.data() + piece.size(), part.data());
+        pre_tokenize(stage + 1, part, start && (inside ? part.data() == piece.data() : first), ids, w);
+        first = false;
+      });
       return;
     }
     w.cache.append(piece, ids,
@@ -220,7 +232,7 @@ Result<void> Pipeline::add_tokens() {
     for (const AddedToken& token : parts_->added) {
       if (specials_.contains(token.content) != special) continue;
       std::string text = token.content;
-      if (token.normalized && normalizer_) normalizer_(text);
+      if (token.normalized && normalizer_ && !token.verbatim) normalizer_(text);
       (token.normalized ? normalized_ : raw_).add(text, token, token.id);
     }
   }
@@ -251,6 +263,13 @@ Result<std::unique_ptr<Tokenizer>> build(Parts&& parts, const std::string& origi
 
 Result<std::unique_ptr<Tokenizer>> Tokenizer::from_json(std::string_view json, const std::string& origin) {
   LISSOM_TRY(Parts parts, tok::parts_from_json(json, origin));
+  return build(std::move(parts), origin);
+}
+
+Result<std::unique_ptr<Tokenizer>> Tokenizer::from_sentencepiece(std::string_view bytes,
+                                                                 const std::string& origin) {
+  LISSOM_TRY(const tok::SentencePieceModel model, tok::read_sentencepiece(bytes, origin));
+  LISSOM_TRY(Parts parts, tok::parts_from_sentencepiece(model, origin));
   return build(std::move(parts), origin);
 }
 

@@ -332,4 +332,25 @@ std::u32string normalize(std::u32string_view text, bool compatible, bool compose
   return compose ? compose_all(out) : out;
 }
 
+void for_each_grapheme(std::string_view text, tok::FunctionRef<void(std::string_view)> cluster) {
+  const char* const end = text.data() + text.size();
+  const char* begin = text.data();
+  utf8proc_int32_t state = 0;
+  char32_t before = 0;
+  for (const char* p = begin; p < end;) {
+    const char* const at = p;
+    const char32_t c = decode(p);
+    // Between two printable ASCII characters there is always a break.
+    const bool plain = before >= 0x20 && before < 0x7f && c >= 0x20 && c < 0x7f;
+    if (at > begin && (plain || utf8proc_grapheme_break_stateful(static_cast<utf8proc_int32_t>(before),
+                                                                 static_cast<utf8proc_int32_t>(c), &state))) {
+      cluster(std::string_view(begin, static_cast<size_t>(at - begin)));
+      begin = at;
+      if (plain) state = 0;
+    }
+    before = c;
+  }
+  if (begin < end) cluster(std::string_view(begin, static_cast<size_t>(end - begin)));
+}
+
 }  // namespace lissom::unicode

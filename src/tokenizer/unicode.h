@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "tokenizer/function_ref.h"
+
 namespace lissom::unicode {
 
 /// Classes of a code point, as bits.
@@ -77,6 +79,9 @@ void append(std::string& out, char32_t c);
 
 [[nodiscard]] std::u32string to_code_points(std::string_view utf8);
 [[nodiscard]] std::string to_utf8(std::u32string_view text);
+
+/// Calls cluster(text) for each extended grapheme cluster (Unicode Standard Annex 29) of well-formed UTF-8.
+void for_each_grapheme(std::string_view text, tok::FunctionRef<void(std::string_view)> cluster);
 
 /// Lower case of each character by itself, as char::to_lowercase.
 void append_lower(std::string& out, char32_t c);

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -11,6 +12,7 @@
 #include "console.h"
 #include "format/json.h"
 #include "hub/hub.h"
+#include "lissom/chat.h"
 #include "lissom/gguf.h"
 #include "lissom/tokenizer.h"
 #include "verbs.h"
@@ -21,8 +23,9 @@ namespace {
 constexpr uint64_t kTokenizerLimit = 64U << 20;
 
 struct Options {
-  std::string model, revision, text;
-  bool decode = false, no_special = false, json = false, lines = false, json_lines = false, type_ids = false;
+  std::string model, revision, text, chat;
+  bool decode = false, no_special = false, json = false, lines = false, json_lines = false, type_ids = false,
+       batch = false;
 };
 
 Result<std::unique_ptr<Tokenizer>> open_tokenizer(const std::string& model, const std::string& revision) {
@@ -102,6 +105,36 @@ Result<std::string> one_input(const Tokenizer& tokenizer, const Options& o, std:
   return bad_input(where + ": expected a JSON string, or an array of two");
 }
 
+/// The model's keys, without its weights.
+Result<GgufMetadata> metadata_of(const Options& o, const Tokenizer& tokenizer) {
+  const hub::FindOptions options{.revision = o.revision, .need = hub::Need::tokenizer};
+  LISSOM_TRY(const ModelPath path, hub::find_model(o.model, options, console_progress(false)));
+  end_progress();
+  if (path.kind != ModelKind::gguf) return gguf_vocabulary(path.path, tokenizer.vocab_size());
+  LISSOM_TRY(const std::shared_ptr<GgufFile> gguf, GgufFile::open(path.path));
+  return gguf->metadata();
+}
+
+/// A file of messages through the model's chat template.
+Result<std::string> chat_text(const Tokenizer& tokenizer, const Options& o) {
+  LISSOM_TRY(const GgufMetadata metadata, metadata_of(o, tokenizer));
+  LISSOM_TRY(const auto chat, ChatTemplate::from_gguf(metadata, o.model));
+  LISSOM_TRY(std::string given, read_file(o.chat, kTokenizerLimit));
+  const size_t first = given.find_first_not_of(" \t\r\n");
+  // Variables as text: the order of the keys is the template's business.
+  if (first != std::string::npos && given[first] == '[') given = "{\"messages\":" + given + "}";
+  LISSOM_TRY(const Json variables, parse_json(given, o.chat));
+  if (!variables.is_object() || !variables.contains("messages"))
+    return bad_input(o.chat + ": expected an array of messages, or an object with \"messages\"");
+  std::string defaults = chat_variables(metadata, {}, true);
+  const size_t end = given.rfind('}');
+  LISSOM_TRY(const Json own, parse_json(defaults, "defaults"));
+  std::string more;
+  for (const auto& [name, value] : own.items())
+    if (!variables.contains(name)) more += "," + dump(Json(name)) + ":" + dump(value);
+  return chat->render(given.substr(0, end) + more + given.substr(end));
+}
+
 std::string read_standard_input() {
   std::string all;
   char buffer[1 << 16];
@@ -109,9 +142,48 @@ std::string read_standard_input() {
   return all;
 }
 
+/// All lines of the input as one batch, truncated and padded as tokenizer.json says.
+Result<void> run_batch(const Tokenizer& tokenizer, const Options& o, std::string_view input) {
+  std::vector<Json> values;
+  for (size_t begin = 0; begin < input.size();) {
+    const size_t end = std::min(input.find('\n', begin), input.size());
+    const std::string where = "line " + std::to_string(values.size() + 1);
+    LISSOM_TRY(Json value, parse_json(input.substr(begin, end - begin), where));
+    const bool pair = value.is_array() && value.size() == 2 && value[0].is_string() && value[1].is_string();
+    if (!value.is_string() && !pair) return bad_input(where + ": expected a JSON string, or an array of two");
+    values.push_back(std::move(value));
+    begin = end + 1;
+  }
+  std::vector<TextPair> batch;
+  for (const Json& value : values) {
+    if (value.is_string()) {
+      batch.push_back({value.get_ref<const std::string&>(), {}});
+    } else {
+      batch.push_back({value[0].get_ref<const std::string&>(), value[1].get_ref<const std::string&>()});
+    }
+  }
+  LISSOM_TRY(const std::vector<PaddedEncoding> all, tokenizer.encode_batch(batch, !o.no_special));
+  for (const PaddedEncoding& e : all)
+    std::printf("%s\n",
+                dump({{"ids", e.ids}, {"type_ids", e.type_ids}, {"attention_mask", e.attention}}).c_str());
+  return {};
+}
+
 Result<void> run(const Options& o, bool has_text) {
   LISSOM_TRY(const std::unique_ptr<Tokenizer> tokenizer, open_tokenizer(o.model, o.revision));
+  if (!o.chat.empty()) {
+    LISSOM_TRY(const std::string text, chat_text(*tokenizer, o));
+    const Encoding encoding = tokenizer->encode(text, false);
+    std::string line = dump({{"text", text}, {"ids", encoding.ids}});
+    if (!o.json) {
+      line.clear();
+      for (const int32_t id : encoding.ids) line += (line.empty() ? "" : " ") + std::to_string(id);
+    }
+    std::printf("%s\n", line.c_str());
+    return {};
+  }
   const std::string input = has_text ? o.text : read_standard_input();
+  if (o.batch) return run_batch(*tokenizer, o, input);
   const auto print = [](const std::string& line) {
     std::fwrite(line.data(), 1, line.size(), stdout);
     std::fputc('\n', stdout);
@@ -142,7 +214,8 @@ void add_tokenize(CLI::App& app, int& exit_code) {
       "  lissom tokenize model.gguf 'Hello world'\n"
       "  lissom tokenize ./model 'Hello world' --json\n"
       "  echo '19556 905' | lissom tokenize model.gguf --decode\n"
-      "  lissom tokenize ./model --lines < text.txt");
+      "  lissom tokenize ./model --lines < text.txt\n"
+      "  lissom tokenize model.gguf --chat messages.json --json");
   auto options = std::make_shared<Options>();
   verb->add_option("MODEL", options->model,
                    "Folder, tokenizer.json, tokenizer.model, .gguf, or org/name on the Hugging Face hub")
@@ -150,6 +223,9 @@ void add_tokenize(CLI::App& app, int& exit_code) {
   verb->add_option("--revision", options->revision, kRevisionHelp);
   CLI::Option* text =
       verb->add_option("TEXT", options->text, "The text, or ids with --decode; standard input if left out");
+  verb->add_option(
+      "--chat", options->chat,
+      "A JSON file of messages, or of variables with messages, put through the model's chat template");
   verb->add_flag("--decode", options->decode, "Ids to text");
   verb->add_flag("--no-special", options->no_special, "Encode: add no special tokens. Decode: leave them out");
   verb->add_flag("--json", options->json, "One JSON object: ids, tokens, type_ids; or text");
@@ -159,6 +235,9 @@ void add_tokenize(CLI::App& app, int& exit_code) {
       "Each line is a JSON string, an array of two (a pair), or with --decode an array of ids; so are the "
       "lines printed");
   verb->add_flag("--type-ids", options->type_ids, "With --json-lines: objects of ids and type_ids");
+  verb->add_flag(
+      "--batch", options->batch,
+      "The lines, read as with --json-lines, are one batch: truncated and padded as tokenizer.json says");
   verb->callback([options, text, &exit_code] {
     const auto done = run(*options, text->count() > 0);
     exit_code = done ? 0 : fail(done.error());

@@ -11,6 +11,7 @@ void add_compress(CLI::App& app, int& exit_code);
 void add_check(CLI::App& app, int& exit_code);
 void add_report(CLI::App& app, int& exit_code);
 void add_run(CLI::App& app, int& exit_code);
+void add_chat(CLI::App& app, int& exit_code);
 void add_bench(CLI::App& app, int& exit_code);
 void add_info(CLI::App& app, int& exit_code);
 void add_convert(CLI::App& app, int& exit_code);
@@ -21,8 +22,8 @@ void add_tokenize(CLI::App& app, int& exit_code);
 std::span<const Verb> verbs() {
   static constexpr Verb kVerbs[] = {
       // In the order in which --help lists them.
-      {add_compress}, {add_check},    {add_run},     {add_bench}, {add_report},
-      {add_info},     {add_tokenize}, {add_convert}, {add_eval},  {add_completion},
+      {add_compress}, {add_check},    {add_run},     {add_chat}, {add_bench},      {add_report},
+      {add_info},     {add_tokenize}, {add_convert}, {add_eval}, {add_completion},
   };
   return kVerbs;
 }

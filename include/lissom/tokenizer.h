@@ -21,6 +21,15 @@ struct Encoding {
   std::vector<int32_t> type_ids;
 };
 
+/// Of a batch: padded, `attention` 1 for tokens and 0 for padding.
+struct PaddedEncoding {
+  std::vector<int32_t> ids, type_ids, attention;
+};
+struct TextPair {
+  std::string_view text;
+  std::optional<std::string_view> pair;
+};
+
 /// Immutable after loading; every method may be called from several threads.
 class Tokenizer {
  public:
@@ -39,6 +48,10 @@ class Tokenizer {
   /// second sequence, for encoders.
   [[nodiscard]] virtual Encoding encode(std::string_view text, bool add_special,
                                         std::optional<std::string_view> pair = {}) const = 0;
+  /// A batch cut and padded as the `truncation` and `padding` of tokenizer.json say; encode() leaves both to
+  /// the caller. Fails where a strategy of truncation cannot make a sequence fit.
+  [[nodiscard]] virtual Result<std::vector<PaddedEncoding>> encode_batch(std::span<const TextPair> batch,
+                                                                         bool add_special) const;
   /// Ids outside the vocabulary are skipped.
   [[nodiscard]] virtual std::string decode(std::span<const int32_t> ids, bool skip_special) const = 0;
   /// The raw bytes that one token adds to a text, for streaming output of byte-level vocabularies.

@@ -10,6 +10,7 @@
 
 #include "base/text.h"
 #include "tokenizer/added_tokens.h"
+#include "tokenizer/batch.h"
 #include "tokenizer/byte_level.h"
 #include "tokenizer/gguf_tokenizer.h"
 #include "tokenizer/pipeline.h"
@@ -37,16 +38,25 @@ class Pipeline : public Tokenizer {
 
   [[nodiscard]] Encoding encode(std::string_view text, bool add_special,
                                 std::optional<std::string_view> pair) const override {
-    Lease workspace(*this);
-    std::vector<Encoding> sequences;
-    sequences.push_back(sequence(text, 0, *workspace));
-    if (pair) sequences.push_back(sequence(*pair, 1, *workspace));
-    if (post_processor_) post_processor_(sequences, add_special);
-    Encoding out = std::move(sequences[0]);
-    if (sequences.size() == 2) {
-      out.ids.insert(out.ids.end(), sequences[1].ids.begin(), sequences[1].ids.end());
-      out.type_ids.insert(out.type_ids.end(), sequences[1].type_ids.begin(), sequences[1].type_ids.end());
+    std::vector<Encoding> sequences = split(text, pair);
+    return joined(sequences, add_special);
+  }
+
+  [[nodiscard]] Result<std::vector<PaddedEncoding>> encode_batch(std::span<const TextPair> batch,
+                                                                 bool add_special) const override {
+    std::vector<PaddedEncoding> out;
+    out.reserve(batch.size());
+    for (const TextPair& input : batch) {
+      std::vector<Encoding> sequences = split(input.text, input.pair);
+      std::vector<Encoding> empty(sequences.size());
+      const auto added = add_special ? static_cast<int64_t>(joined(empty, true).ids.size()) : 0;
+      if (auto cut = tok::truncate(sequences, truncation_, added); !cut)
+        return tl::unexpected(cut.error().within(origin_));
+      Encoding e = joined(sequences, add_special);
+      const size_t n = e.ids.size();
+      out.push_back({std::move(e.ids), std::move(e.type_ids), std::vector<int32_t>(n, 1)});
     }
+    tok::pad(out, padding_);
     return out;
   }
 
@@ -133,6 +143,24 @@ class Pipeline : public Tokenizer {
     return parts_->vocab.token(id);
   }
 
+  std::vector<Encoding> split(std::string_view text, std::optional<std::string_view> pair) const {
+    Lease workspace(*this);
+    std::vector<Encoding> sequences;
+    sequences.push_back(sequence(text, 0, *workspace));
+    if (pair) sequences.push_back(sequence(*pair, 1, *workspace));
+    return sequences;
+  }
+  /// One encoding of one or two sequences, which are used up.
+  Encoding joined(std::vector<Encoding>& sequences, bool add_special) const {
+    if (post_processor_) post_processor_(sequences, add_special);
+    Encoding out = std::move(sequences[0]);
+    if (sequences.size() == 2) {
+      out.ids.insert(out.ids.end(), sequences[1].ids.begin(), sequences[1].ids.end());
+      out.type_ids.insert(out.type_ids.end(), sequences[1].type_ids.begin(), sequences[1].type_ids.end());
+    }
+    return out;
+  }
+
   Encoding sequence(std::string_view text, int32_t type, Workspace& w) const {
     Encoding out;
     if (!unicode::is_valid_utf8(text)) {
@@ -199,6 +227,8 @@ class Pipeline : public Tokenizer {
   std::unique_ptr<tok::Model> model_;
   tok::PostProcessor post_processor_;
   tok::Decoders decoder_;
+  tok::Truncation truncation_;
+  tok::Padding padding_;
   tok::AddedMatcher raw_, normalized_;  ///< added tokens found before and after normalization
   std::unordered_map<int32_t, std::string> added_tokens_;
   std::unordered_map<std::string, int32_t> added_ids_;
@@ -248,6 +278,8 @@ Result<void> Pipeline::build() {
   LISSOM_TRY(model_, tok::make_model(*parts_, pre_tokenizers_.byte_level, origin_ + ": model"));
   LISSOM_TRY(post_processor_, tok::make_post_processor(parts_->post_processor, origin_ + ": post_processor"));
   LISSOM_TRY(decoder_, tok::make_decoder(parts_->decoder, origin_ + ": decoder"));
+  LISSOM_TRY(truncation_, tok::read_truncation(parts_->truncation, origin_ + ": truncation"));
+  LISSOM_TRY(padding_, tok::read_padding(parts_->padding, origin_ + ": padding"));
   LISSOM_CHECK(add_tokens());
   parts_->merges = {};  // the model has its own table
   return {};
@@ -260,6 +292,17 @@ Result<std::unique_ptr<Tokenizer>> build(Parts&& parts, const std::string& origi
 }
 
 }  // namespace
+
+Result<std::vector<PaddedEncoding>> Tokenizer::encode_batch(std::span<const TextPair> batch,
+                                                            bool add_special) const {
+  std::vector<PaddedEncoding> out;
+  for (const TextPair& input : batch) {
+    Encoding e = encode(input.text, add_special, input.pair);
+    const size_t n = e.ids.size();
+    out.push_back({std::move(e.ids), std::move(e.type_ids), std::vector<int32_t>(n, 1)});
+  }
+  return out;
+}
 
 Result<std::unique_ptr<Tokenizer>> Tokenizer::from_json(std::string_view json, const std::string& origin) {
   LISSOM_TRY(Parts parts, tok::parts_from_json(json, origin));

@@ -352,3 +352,34 @@ def test_tokenizer_model_to_gguf(lissom, tool, trained_sentencepiece, generated,
     expected = [[1] + ids for ids in peer.encode(texts)]
     got = lines(lissom, tmp_path / "model.gguf", texts)
     assert [d for d in zip(texts, expected, got) if d[1] != d[2]][:1] == []
+
+
+def test_truncation_and_padding(lissom, vocabulary, tmp_path):
+    """As tokenizer.json gives them, over single texts and pairs."""
+    import subprocess
+    plain = json.loads((vocabulary("t5") / "tokenizer.json").read_text())
+    path = tmp_path / "tokenizer.json"
+    texts = ["", "a", "the quick brown fox jumps over the lazy dog", "of the", "naïve café " * 5, "is was for on with as"]
+    pairs = [(a, b) for a in texts for b in texts]
+    compared = 0
+    for length in (2, 3, 5, 8, 30):  # below the special tokens the package wraps around and cuts nothing
+        for strategy in ("LongestFirst", "OnlyFirst", "OnlySecond"):
+            for direction in ("Right", "Left"):
+                truncation = {"direction": direction, "max_length": length, "strategy": strategy, "stride": 0}
+                for padding in (None, {"strategy": "BatchLongest", "direction": direction, "pad_to_multiple_of": 8, "pad_id": 1, "pad_type_id": 3, "pad_token": "</s>"},
+                                {"strategy": {"Fixed": 10}, "direction": "Left", "pad_to_multiple_of": None, "pad_id": 0, "pad_type_id": 0, "pad_token": "<pad>"}):
+                    path.write_text(json.dumps({**plain, "truncation": truncation, "padding": padding}))
+                    peer = Tokenizer.from_file(str(path))
+                    for batch in (texts, pairs):
+                        try:
+                            expected = [{"ids": e.ids, "type_ids": e.type_ids, "attention_mask": e.attention_mask} for e in peer.encode_batch(batch)]
+                        except BaseException:  # noqa: BLE001: what cannot be cut
+                            expected = None
+                        text = "\n".join(map(json.dumps, batch)) + "\n"
+                        done = subprocess.run([str(lissom), "tokenize", str(path), "--batch"], input=text.encode(), capture_output=True)
+                        if expected is None:
+                            assert done.returncode == 2 and b"truncation." in done.stderr
+                        else:
+                            compared += 1
+                            assert [json.loads(line) for line in done.stdout.decode().splitlines()] == expected, (truncation, padding)
+    assert compared > 60

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <string>
+#include <vector>
 
 #include "lissom/tokenizer.h"
 
@@ -22,6 +23,10 @@ void use(const lissom::Tokenizer& tokenizer, std::string_view text) {
     (void)tokenizer.decode(encoding.ids, special);
     for (const int32_t id : encoding.ids) (void)tokenizer.token_bytes(id);
   }
+  const std::vector<lissom::TextPair> batch{{text, {}}, {text, text.substr(text.size() / 2)}};
+  if (const auto padded = tokenizer.encode_batch(batch, true))
+    for (const lissom::PaddedEncoding& e : *padded)
+      if (e.ids.size() != e.attention.size()) std::abort();
   for (const int32_t id : {-1, 0, 1, 1 << 30}) (void)tokenizer.id_to_token(id);
 }
 

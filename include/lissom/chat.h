@@ -19,7 +19,7 @@ struct ChatMessage {
 };
 
 /// Immutable; may be rendered from several threads. Templates are untrusted: a render ends after 20 million
-/// steps, 256 MiB of text made on the way, 16 MiB of output or 400 levels of nesting, whichever comes first,
+/// steps, 128 MiB of text made on the way, 16 MiB of output or 400 levels of nesting, whichever comes first,
 /// with an error.
 class ChatTemplate {
  public:

@@ -19,8 +19,8 @@ Json metaspace(const char* scheme = "always", bool split = true) {
 }
 
 Json small_unigram() {
-  const std::pair<const char*, double> pieces[] = {{"<unk>", 0.0}, {"</s>", 0.0}, {"▁", -3.0},      {"a", -2.0},
-                                                   {"b", -2.5},    {"ab", -3.0},  {"▁ab", -4.0},    {"c", -5.0},
+  const std::pair<const char*, double> pieces[] = {{"<unk>", 0.0}, {"</s>", 0.0}, {"▁", -3.0},   {"a", -2.0},
+                                                   {"b", -2.5},    {"ab", -3.0},  {"▁ab", -4.0}, {"c", -5.0},
                                                    {"<0xC3>", -9}, {"<0xA9>", -9}};
   Json vocab = Json::array();
   for (const auto& [text, score] : pieces) vocab.push_back(Json::array({text, score}));

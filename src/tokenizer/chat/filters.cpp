@@ -1,12 +1,13 @@
-// Filters: a filter is one function and one line in the list at the end.
+// Filters: a filter is one function and one line in the list at the end, or in
+// those of filters_*.cpp.
 
 #include <algorithm>
-#include <charconv>
-#include <cmath>
+#include <cctype>
 #include <cstdlib>
+#include <span>
 
 #include "base/text.h"
-#include "tokenizer/chat/interpreter.h"
+#include "tokenizer/chat/filters.h"
 
 namespace lissom::chat {
 
@@ -44,13 +45,10 @@ Result<int64_t> Bound::integer(size_t i, int64_t fallback) const {
   return bad_input("argument " + in_quotes(names_[i]) + ": expected an integer, got " + type_name(*values_[i]));
 }
 
-namespace {
-
 Result<Value> generator(std::vector<Value> items, Interpreter& in) {
   return make_sequence(std::move(items), Sequence::Kind::generator, in.budget());
 }
 
-/// What an attribute named "a.b.0" gives of each value.
 Result<Value> by_path(Interpreter& in, const Value& v, const Value& path, const Value* fallback) {
   std::vector<Value> steps;
   if (const std::string* text = path.text()) {
@@ -73,10 +71,7 @@ Result<Value> by_path(Interpreter& in, const Value& v, const Value& path, const 
   return now;
 }
 
-Result<Value> folded(Interpreter& in, const Value& v, bool case_sensitive) {
-  if (case_sensitive || v.text() == nullptr) return v;
-  return make_text(lower(*v.text()), in.budget());
-}
+namespace {
 
 Result<Value> text_filter(Interpreter& in, const Value& v, std::string (*change)(std::string_view)) {
   LISSOM_TRY(const std::string text, to_text(v, in.budget()));
@@ -299,266 +294,6 @@ Result<Value> string_filter(Interpreter& in, const Value& v, const Arguments& a)
   return string_value(std::move(text));
 }
 
-// ---------------------------------------------------------------- numbers
-
-/// Python's float(text).
-bool parse_float(std::string_view text, double& out) {
-  std::string s = strip(text, true, true);
-  for (size_t i = 1; i + 1 < s.size(); ++i)
-    if (s[i] == '_' && std::isdigit(static_cast<unsigned char>(s[i - 1])) != 0 &&
-        std::isdigit(static_cast<unsigned char>(s[i + 1])) != 0)
-      s.erase(i--, 1);
-  std::string low = lower(s);
-  const size_t sign = !low.empty() && (low[0] == '+' || low[0] == '-') ? 1 : 0;
-  const std::string body = low.substr(sign);
-  if (body == "inf" || body == "infinity" || body == "nan") {
-    out = body == "nan" ? std::nan("") : HUGE_VAL;
-  } else {
-    if (body.empty() || body.find_first_not_of("0123456789.e+-") != std::string::npos || body[0] == '-' ||
-        body[0] == '+')
-      return false;
-    char* end = nullptr;
-    out = std::strtod(body.c_str(), &end);
-    if (end != body.c_str() + body.size()) return false;
-  }
-  if (sign == 1 && low[0] == '-') out = -out;
-  return true;
-}
-
-/// Python's int(text, 10); 0: not one, 1: parsed, 2: too large.
-int parse_int(std::string_view text, int64_t& out) {
-  std::string s = strip(text, true, true);
-  for (size_t i = 1; i + 1 < s.size(); ++i)
-    if (s[i] == '_' && std::isdigit(static_cast<unsigned char>(s[i - 1])) != 0 &&
-        std::isdigit(static_cast<unsigned char>(s[i + 1])) != 0)
-      s.erase(i--, 1);
-  const char* begin = s.c_str() + (s.starts_with('+') ? 1 : 0);
-  if (s.starts_with("+-")) return 0;
-  const auto [end, failed] = std::from_chars(begin, s.c_str() + s.size(), out);
-  if (failed == std::errc::invalid_argument || end != s.c_str() + s.size()) return 0;
-  return failed == std::errc() ? 1 : 2;
-}
-
-Result<Value> int_filter(Interpreter& in, const Value& v, const Arguments& a) {
-  LISSOM_TRY(const Bound b, Bound::bind(a, {"default", "base"}));
-  LISSOM_TRY(const int64_t base, b.integer(1, 10));
-  if (base != 10) return bad_input("int: bases other than 10 are not supported");
-  const Value fallback = b[0] == nullptr ? Value(int64_t{0}) : *b[0];
-  if (v.is<Undefined>()) return arithmetic("+", v, fallback, in.budget());
-  int64_t i = 0;
-  if (v.integer(i)) return Value(i);
-  double d = 0;
-  if (const std::string* text = v.text()) {
-    const int parsed = parse_int(*text, i);
-    if (parsed == 1) return Value(i);
-    if (parsed == 2) return bad_input("an integer beyond 64 bits");
-    if (!parse_float(*text, d)) return fallback;
-  } else if (v.is<double>()) {
-    d = *v.as<double>();
-  } else {
-    return fallback;
-  }
-  if (std::isnan(d) || std::isinf(d)) return fallback;
-  if (std::fabs(d) >= 9.2e18) return bad_input("an integer beyond 64 bits");
-  return Value(static_cast<int64_t>(d));
-}
-
-Result<Value> float_filter(Interpreter& in, const Value& v, const Arguments& a) {
-  LISSOM_TRY(const Bound b, Bound::bind(a, {"default"}));
-  if (v.is<Undefined>()) return arithmetic("+", v, Value(0.0), in.budget());
-  double d = 0;
-  if (v.number(d) || (v.text() != nullptr && parse_float(*v.text(), d))) return Value(d);
-  return b[0] == nullptr ? Value(0.0) : *b[0];
-}
-
-Result<Value> round_filter(Interpreter& /*in*/, const Value& v, const Arguments& a) {
-  LISSOM_TRY(const Bound b, Bound::bind(a, {"precision", "method"}));
-  LISSOM_TRY(const int64_t precision, b.integer(0, 0));
-  LISSOM_TRY(const std::string method, b.text(1, "common"));
-  if (method != "common" && method != "ceil" && method != "floor")
-    return bad_input("method must be common, ceil or floor");
-  double d = 0;
-  if (!v.number(d)) return bad_input(std::string("type ") + type_name(v) + " has no rounding");
-  if (precision < -15 || precision > 15) return bad_input("a precision of " + std::to_string(precision));
-  if (method != "common") {
-    const double scale = std::pow(10.0, static_cast<double>(precision));
-    return Value((method == "ceil" ? std::ceil(d * scale) : std::floor(d * scale)) / scale);
-  }
-  int64_t i = 0;
-  if (v.integer(i)) {
-    if (precision >= 0) return Value(i);
-    int64_t unit = 1;
-    for (int64_t k = precision; k < 0; ++k) unit *= 10;
-    const int64_t rest = ((i % unit) + unit) % unit, low = i - rest;
-    const bool up = 2 * rest > unit || (2 * rest == unit && (low / unit) % 2 != 0);
-    return Value(up ? low + unit : low);
-  }
-  if (!std::isfinite(d)) return b[0] == nullptr ? Value(d) : Value(d);
-  if (precision < 0) {
-    const double unit = std::pow(10.0, static_cast<double>(-precision));
-    return Value(std::nearbyint(d / unit) * unit);
-  }
-  char buffer[400];
-  std::snprintf(buffer, sizeof buffer, "%.*f", static_cast<int>(precision), d);
-  return Value(std::strtod(buffer, nullptr));
-}
-
-Result<Value> abs_filter(Interpreter& /*in*/, const Value& v, const Arguments& a) {
-  LISSOM_TRY([[maybe_unused]] const Bound b, Bound::bind(a, {}));
-  int64_t i = 0;
-  if (v.integer(i)) {
-    if (i == INT64_MIN) return bad_input("an integer beyond 64 bits");
-    return Value(i < 0 ? -i : i);
-  }
-  double d = 0;
-  if (v.number(d)) return Value(std::fabs(d));
-  return bad_input(std::string("bad operand type for abs(): '") + type_name(v) + "'");
-}
-
-Result<Value> sum(Interpreter& in, const Value& v, const Arguments& a) {
-  LISSOM_TRY(const Bound b, Bound::bind(a, {"attribute", "start"}));
-  LISSOM_TRY(const std::vector<Value> all, iterate(v, in.budget()));
-  Value total = b[1] == nullptr ? Value(int64_t{0}) : *b[1];
-  for (Value item : all) {
-    if (b[0] != nullptr && !b[0]->is<None>()) {
-      LISSOM_TRY(item, by_path(in, item, *b[0], nullptr));
-    }
-    LISSOM_TRY(total, arithmetic("+", total, item, in.budget()));
-  }
-  return total;
-}
-
-// ---------------------------------------------------------------- order
-
-struct Keyed {
-  Value key, item;
-};
-
-Result<std::vector<Keyed>> keyed(Interpreter& in, const Value& v, const Value* attribute, bool case_sensitive) {
-  LISSOM_TRY(const std::vector<Value> all, iterate(v, in.budget()));
-  std::vector<Keyed> out;
-  if (attribute != nullptr && attribute->text() != nullptr && attribute->text()->find(',') != std::string::npos)
-    return bad_input("sorting by several attributes is not supported");
-  for (const Value& item : all) {
-    Value key = item;
-    if (attribute != nullptr && !attribute->is<None>()) {
-      LISSOM_TRY(key, by_path(in, item, *attribute, nullptr));
-    }
-    LISSOM_TRY(key, folded(in, key, case_sensitive));
-    out.push_back({std::move(key), item});
-  }
-  return out;
-}
-
-Result<void> sort_by_key(std::vector<Keyed>& all, bool reverse, Budget& budget) {
-  Result<void> failed;
-  std::stable_sort(all.begin(), all.end(), [&](const Keyed& a, const Keyed& b) {
-    if (!failed) return false;
-    const auto before = reverse ? less(b.key, a.key, budget) : less(a.key, b.key, budget);
-    if (!before) failed = tl::unexpected(before.error());
-    return before && *before;
-  });
-  return failed;
-}
-
-Result<Value> sort(Interpreter& in, const Value& v, const Arguments& a) {
-  LISSOM_TRY(const Bound b, Bound::bind(a, {"reverse", "case_sensitive", "attribute"}));
-  LISSOM_TRY(std::vector<Keyed> all, keyed(in, v, b[2], b.flag(1, false)));
-  LISSOM_CHECK(sort_by_key(all, b.flag(0, false), in.budget()));
-  std::vector<Value> out;
-  for (Keyed& k : all) out.push_back(std::move(k.item));
-  return make_list(std::move(out), in.budget());
-}
-
-Result<Value> dictsort(Interpreter& in, const Value& v, const Arguments& a) {
-  LISSOM_TRY(const Bound b, Bound::bind(a, {"case_sensitive", "by", "reverse"}));
-  LISSOM_TRY(const std::string by, b.text(1, "key"));
-  if (by != "key" && by != "value") return bad_input("You can only sort by either \"key\" or \"value\"");
-  const auto* d = v.as<std::shared_ptr<Dict>>();
-  if (d == nullptr || (*d)->is_namespace) return bad_input(std::string("'") + type_name(v) + "' has no items");
-  std::vector<Keyed> all;
-  for (const auto& [key, value] : (*d)->items) {
-    LISSOM_TRY(Value pair, make_sequence({key, value}, Sequence::Kind::tuple, in.budget()));
-    LISSOM_TRY(Value k, folded(in, by == "key" ? key : value, b.flag(0, false)));
-    all.push_back({std::move(k), std::move(pair)});
-  }
-  LISSOM_CHECK(sort_by_key(all, b.flag(2, false), in.budget()));
-  std::vector<Value> out;
-  for (Keyed& k : all) out.push_back(std::move(k.item));
-  return make_list(std::move(out), in.budget());
-}
-
-Result<Value> unique(Interpreter& in, const Value& v, const Arguments& a) {
-  LISSOM_TRY(const Bound b, Bound::bind(a, {"case_sensitive", "attribute"}));
-  LISSOM_TRY(const std::vector<Keyed> all, keyed(in, v, b[1], b.flag(0, false)));
-  std::vector<Value> seen, out;
-  for (const Keyed& k : all) {
-    if (k.key.is<std::shared_ptr<Dict>>() ||
-        (k.key.is<std::shared_ptr<Sequence>>() &&
-         (*k.key.as<std::shared_ptr<Sequence>>())->kind == Sequence::Kind::list))
-      return bad_input(std::string("unhashable type: '") + type_name(k.key) + "'");
-    bool known = false;
-    for (const Value& s : seen) {
-      LISSOM_TRY(known, equal(s, k.key, in.budget()));
-      if (known) break;
-    }
-    if (known) continue;
-    seen.push_back(k.key);
-    out.push_back(k.item);
-  }
-  return generator(std::move(out), in);
-}
-
-template <bool kMax>
-Result<Value> extreme(Interpreter& in, const Value& v, const Arguments& a) {
-  LISSOM_TRY(const Bound b, Bound::bind(a, {"case_sensitive", "attribute"}));
-  LISSOM_TRY(const std::vector<Keyed> all, keyed(in, v, b[1], b.flag(0, false)));
-  if (all.empty()) return undefined("No aggregated item, sequence was empty.");
-  size_t best = 0;
-  for (size_t i = 1; i < all.size(); ++i) {
-    LISSOM_TRY(const bool better, kMax ? less(all[best].key, all[i].key, in.budget())
-                                       : less(all[i].key, all[best].key, in.budget()));
-    if (better) best = i;
-  }
-  return all[best].item;
-}
-
-Result<Value> reverse(Interpreter& in, const Value& v, const Arguments& a) {
-  LISSOM_TRY([[maybe_unused]] const Bound b, Bound::bind(a, {}));
-  if (const std::string* text = v.text()) {
-    std::u32string all = code_points(*text);
-    std::reverse(all.begin(), all.end());
-    return make_text(utf8(all), in.budget());
-  }
-  LISSOM_TRY(std::vector<Value> all, iterate(v, in.budget()));
-  const auto* s = v.as<std::shared_ptr<Sequence>>();
-  const bool made = s != nullptr && (*s)->kind == Sequence::Kind::generator;
-  std::reverse(all.begin(), all.end());
-  return made ? make_list(std::move(all), in.budget()) : generator(std::move(all), in);
-}
-
-Result<Value> batch(Interpreter& in, const Value& v, const Arguments& a) {
-  LISSOM_TRY(const Bound b, Bound::bind(a, {"linecount", "fill_with"}, 1));
-  LISSOM_TRY(const int64_t n, b.integer(0, 1));
-  LISSOM_TRY(const std::vector<Value> all, iterate(v, in.budget()));
-  if (n < 1 || n > 1'000'000) return bad_input("a batch of " + std::to_string(n));
-  std::vector<Value> out, part;
-  const auto flush = [&]() -> Result<void> {
-    LISSOM_TRY(Value one, make_list(std::exchange(part, {}), in.budget()));
-    out.push_back(std::move(one));
-    return {};
-  };
-  for (const Value& item : all) {
-    if (static_cast<int64_t>(part.size()) == n) LISSOM_CHECK(flush());
-    part.push_back(item);
-  }
-  if (!part.empty()) {
-    while (b[1] != nullptr && !b[1]->is<None>() && static_cast<int64_t>(part.size()) < n) part.push_back(*b[1]);
-    LISSOM_CHECK(flush());
-  }
-  return generator(std::move(out), in);
-}
-
 // ---------------------------------------------------------------- layout
 
 Result<Value> indent(Interpreter& in, const Value& v, const Arguments& a) {
@@ -663,18 +398,6 @@ constexpr Named kFilters[] = {
     {"items", items},
     {"string", string_filter},
     {"safe", same},
-    {"int", int_filter},
-    {"float", float_filter},
-    {"round", round_filter},
-    {"abs", abs_filter},
-    {"sum", sum},
-    {"sort", sort},
-    {"dictsort", dictsort},
-    {"unique", unique},
-    {"min", extreme<false>},
-    {"max", extreme<true>},
-    {"reverse", reverse},
-    {"batch", batch},
     {"indent", indent},
     {"center", center},
     {"wordcount", wordcount},
@@ -685,8 +408,10 @@ constexpr Named kFilters[] = {
 }  // namespace
 
 Function find_filter(std::string_view name) {
-  for (const Named& f : kFilters)
-    if (f.name == name) return f.function;
+  for (const std::span<const Named> list :
+       {std::span<const Named>(kFilters), number_filters(), order_filters()})
+    for (const Named& f : list)
+      if (f.name == name) return f.function;
   return nullptr;
 }
 

@@ -205,8 +205,7 @@ Result<void> Interpreter::run_for(const Statement& s, std::string& out) {
   return {};
 }
 
-Result<bool> Interpreter::run_loop(const Statement& s, const std::vector<Value>& items,
-                                                std::string& out) {
+Result<bool> Interpreter::run_loop(const Statement& s, const std::vector<Value>& items, std::string& out) {
   const auto loop = std::make_shared<Loop>();
   loop->length = static_cast<int64_t>(items.size());
   bool completed = false;

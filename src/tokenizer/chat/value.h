@@ -106,8 +106,8 @@ struct Loop {
 
 /// What a render may use; all of it hostile templates would like to use up.
 struct Budget {
-  int64_t steps = 20'000'000;          ///< evaluated nodes, compared values
-  int64_t bytes = int64_t{256} << 20;  ///< of strings and lists made, freed or not
+  int64_t steps = 4'000'000;           ///< evaluated nodes, compared values
+  int64_t bytes = int64_t{128} << 20;  ///< of strings and lists made, freed or not
   int depth = 0;                       ///< of evaluation, now
   static constexpr int kMaxDepth = 400, kMaxNesting = 100;
 

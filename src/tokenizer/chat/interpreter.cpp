@@ -295,7 +295,9 @@ Result<void> Interpreter::bind_parameters(const Statement& s, const std::string&
   }
   std::vector<std::pair<Value, Value>> more;
   bool caller = false;
-  for (const auto& [key, value] : arguments.named) {
+  for (const auto& named : arguments.named) {
+    const std::string& key = named.first;
+    const Value& value = named.second;
     const auto p = std::find_if(s.parameters.begin(), s.parameters.end(),
                                 [&](const Argument& a) { return a.name == key; });
     if (p != s.parameters.end() && !given[static_cast<size_t>(p - s.parameters.begin())]) {

@@ -32,8 +32,8 @@ struct PreTokenizerStage {
       at_start;  ///< takes its place for a stretch that begins where the text does; empty: no difference
 
   template <class F>
-  PreTokenizerStage(F&& s, PreTokenizer start = {})  // NOLINT(google-explicit-constructor): most stages are one
-      : split(std::forward<F>(s)), at_start(std::move(start)) {}
+  PreTokenizerStage(F s, PreTokenizer start = {})  // NOLINT(google-explicit-constructor): most stages are one
+      : split(std::move(s)), at_start(std::move(start)) {}
 };
 struct PreTokenizers {
   std::vector<PreTokenizerStage> stages;

@@ -145,7 +145,8 @@ Result<Decoder> make_sentencepiece_decoder(const Fields& fields, Decoders& all) 
         bytes += static_cast<char>(byte);
         continue;
       }
-      append_characters(out, std::exchange(bytes, {}));
+      append_characters(out, bytes);
+      bytes.clear();
       if (seen_mark || !out.empty()) at_start = false;
       if (std::find(control.begin(), control.end(), token) != control.end()) continue;
       if (token == unknown) {

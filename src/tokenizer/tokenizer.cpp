@@ -1,7 +1,6 @@
 #include "lissom/tokenizer.h"
 
 #include <algorithm>
-#include <charconv>
 #include <functional>
 #include <mutex>
 #include <unordered_map>
@@ -12,6 +11,7 @@
 #include "tokenizer/added_tokens.h"
 #include "tokenizer/batch.h"
 #include "tokenizer/byte_level.h"
+#include "tokenizer/byte_tokens.h"
 #include "tokenizer/gguf_tokenizer.h"
 #include "tokenizer/pipeline.h"
 #include "tokenizer/sentencepiece.h"
@@ -84,9 +84,7 @@ class Pipeline : public Tokenizer {
       tok::append_bytes_of(bytes, *token);
       return bytes;
     }
-    if (unsigned byte = 0;
-        decoder_.byte_fallback && token->size() == 6 && token->starts_with("<0x") &&
-        std::from_chars(token->data() + 3, token->data() + 5, byte, 16).ptr == token->data() + 5)
+    if (const int byte = tok::fallback_byte(*token); decoder_.byte_fallback && byte >= 0)
       return {static_cast<char>(byte)};
     // Behind another token: the first of a text is written without the space that parts words.
     std::vector<std::string> both{"a", std::string(*token)};

@@ -213,7 +213,7 @@ Result<Value> Interpreter::evaluate_dict(const Expression& e) {
   LISSOM_TRY(std::vector<Value> all, evaluate_all(e.items));
   std::vector<std::pair<Value, Value>> items;
   for (size_t i = 0; i + 1 < all.size(); i += 2) items.emplace_back(std::move(all[i]), std::move(all[i + 1]));
-  return make_dict(std::move(items), budget_);
+  return make_dict(items, budget_);
 }
 
 Result<Value> Interpreter::evaluate_item(const Expression& e) {

@@ -57,7 +57,8 @@ Result<Value> by_path(Interpreter& in, const Value& v, const Value& path, const 
       const std::string part = text->substr(begin, end - begin);
       const bool digits =
           !part.empty() && part.size() < 10 && part.find_first_not_of("0123456789") == std::string::npos;
-      steps.push_back(digits ? Value(static_cast<int64_t>(std::atoll(part.c_str()))) : string_value(part));
+      steps.push_back(digits ? Value(static_cast<int64_t>(std::strtoll(part.c_str(), nullptr, 10)))
+                             : string_value(part));
       begin = end + 1;
     }
   } else {

@@ -104,7 +104,7 @@ Result<Value> round_filter(Interpreter& /*in*/, const Value& v, const Arguments&
     const bool up = 2 * rest > unit || (2 * rest == unit && (low / unit) % 2 != 0);
     return Value(up ? low + unit : low);
   }
-  if (!std::isfinite(d)) return b[0] == nullptr ? Value(d) : Value(d);
+  if (!std::isfinite(d)) return Value(d);
   if (precision < 0) {
     const double unit = std::pow(10.0, static_cast<double>(-precision));
     return Value(std::nearbyint(d / unit) * unit);

@@ -22,6 +22,7 @@ struct Keyed {
 Result<std::vector<Keyed>> keyed(Interpreter& in, const Value& v, const Value* attribute, bool case_sensitive) {
   LISSOM_TRY(const std::vector<Value> all, iterate(v, in.budget()));
   std::vector<Keyed> out;
+  out.reserve(all.size());
   if (attribute != nullptr && attribute->text() != nullptr && attribute->text()->find(',') != std::string::npos)
     return bad_input("sorting by several attributes is not supported");
   for (const Value& item : all) {
@@ -51,6 +52,7 @@ Result<Value> sort(Interpreter& in, const Value& v, const Arguments& a) {
   LISSOM_TRY(std::vector<Keyed> all, keyed(in, v, b[2], b.flag(1, false)));
   LISSOM_CHECK(sort_by_key(all, b.flag(0, false), in.budget()));
   std::vector<Value> out;
+  out.reserve(all.size());
   for (Keyed& k : all) out.push_back(std::move(k.item));
   return make_list(std::move(out), in.budget());
 }
@@ -69,6 +71,7 @@ Result<Value> dictsort(Interpreter& in, const Value& v, const Arguments& a) {
   }
   LISSOM_CHECK(sort_by_key(all, b.flag(2, false), in.budget()));
   std::vector<Value> out;
+  out.reserve(all.size());
   for (Keyed& k : all) out.push_back(std::move(k.item));
   return make_list(std::move(out), in.budget());
 }

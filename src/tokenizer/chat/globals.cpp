@@ -212,16 +212,16 @@ Result<std::vector<std::pair<Value, Value>>> dict_items(Interpreter& in, const A
 }
 
 Result<Value> dict(Interpreter& in, const Arguments& a) {
-  LISSOM_TRY(auto items, dict_items(in, a));
-  return make_dict(std::move(items), in.budget());
+  LISSOM_TRY(const auto items, dict_items(in, a));
+  return make_dict(items, in.budget());
 }
 
 Result<Value> make_namespace(Interpreter& in, const Arguments& a) {
-  LISSOM_TRY(auto items, dict_items(in, a));
+  LISSOM_TRY(const auto items, dict_items(in, a));
   for (const auto& [key, value] : items)
     if (const std::string* name = key.text(); name != nullptr && name->starts_with('_'))
       return bad_input("an attribute of a namespace may not begin with '_'");
-  return in.make_namespace(std::move(items));
+  return in.make_namespace(items);
 }
 
 Result<Value> raise_exception(Interpreter& in, const Arguments& a) {

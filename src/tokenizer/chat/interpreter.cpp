@@ -64,10 +64,10 @@ Interpreter::~Interpreter() {
   for (const auto& s : captured_scopes_) s->variables.clear();
 }
 
-Value Interpreter::make_namespace(std::vector<std::pair<Value, Value>> items) {
+Value Interpreter::make_namespace(const std::vector<std::pair<Value, Value>>& items) {
   auto n = std::make_shared<Dict>();
   n->is_namespace = true;
-  for (auto& [k, v] : items) n->set(std::move(k), std::move(v));
+  for (const auto& [k, v] : items) n->set(k, v);
   namespaces_.push_back(n);
   return Value(std::move(n));
 }
@@ -275,7 +275,7 @@ Result<void> Interpreter::assign(const Expression& target, const Value& value) {
 
 // ---------------------------------------------------------------- macros
 
-Value Interpreter::make_macro(const Statement& s, std::string name) {
+Value Interpreter::make_macro(const Statement& s, const std::string& name) {
   captured_scopes_.push_back(scope_);
   auto macro = std::make_shared<Callable>();
   macro->name = name;
@@ -322,7 +322,7 @@ Result<void> Interpreter::bind_parameters(const Statement& s, const std::string&
   }
   if ((s.mentions & kCaller) != 0 && !caller) scope_->set("caller", undefined("No caller defined"));
   if ((s.mentions & kKwargs) != 0) {
-    LISSOM_TRY(Value rest, make_dict(std::move(more), budget_));
+    LISSOM_TRY(Value rest, make_dict(more, budget_));
     scope_->set("kwargs", std::move(rest));
   }
   if ((s.mentions & kVarargs) != 0) {

@@ -40,7 +40,7 @@ class Interpreter {
   [[nodiscard]] Result<Value> item(const Value& v, const Value& key);
   [[nodiscard]] Result<Value> call(const Value& callee, const Arguments& arguments);
   /// A namespace, which may come to hold itself, and is emptied at the end.
-  [[nodiscard]] Value make_namespace(std::vector<std::pair<Value, Value>> items);
+  [[nodiscard]] Value make_namespace(const std::vector<std::pair<Value, Value>>& items);
 
  private:
   enum class Flow { on, leave, next };  ///< of loops: break is leave, continue is next
@@ -58,7 +58,7 @@ class Interpreter {
   Result<std::string> captured(const Body& body);
   Result<void> assign(const Expression& target, const Value& value);
   Result<void> emit(std::string_view text, std::string& out);
-  Value make_macro(const Statement& s, std::string name);
+  Value make_macro(const Statement& s, const std::string& name);
   Result<Value> call_macro(const Statement& s, const std::string& name, const std::shared_ptr<Scope>& scope,
                            const Arguments& arguments);
   Result<void> bind_parameters(const Statement& s, const std::string& name, const Arguments& arguments);

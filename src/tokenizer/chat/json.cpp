@@ -25,12 +25,10 @@ void write_string(std::string& out, std::string_view text, bool ensure_ascii) {
         e != std::string_view::npos) {
       out += '\\';
       out += kLetters[e];
-    } else if (c < 0x20) {
-      unit(c);
     } else if (ensure_ascii && c > 0xffff) {
       unit(0xd800 + ((c - 0x10000) >> 10));
       unit(0xdc00 + ((c - 0x10000) & 0x3ff));
-    } else if (ensure_ascii && c > 0x7e) {
+    } else if (c < 0x20 || (ensure_ascii && c > 0x7e)) {
       unit(c);
     } else {
       out.append(at, p);
@@ -183,7 +181,7 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
     std::vector<std::pair<Value, Value>> items;
     for (size_t i = 0; i < done.keys.size(); ++i)
       items.emplace_back(string_value(std::move(done.keys[i])), std::move(done.values[i]));
-    auto made = done.array ? make_list(std::move(done.values), budget_) : make_dict(std::move(items), budget_);
+    auto made = done.array ? make_list(std::move(done.values), budget_) : make_dict(items, budget_);
     return made ? add(*std::move(made)) : fail(made.error().message);
   }
   bool add(Value v) {

@@ -249,14 +249,14 @@ Result<Value> make_list(std::vector<Value> items, Budget& budget) {
   return make_sequence(std::move(items), Sequence::Kind::list, budget);
 }
 
-Result<Value> make_dict(std::vector<std::pair<Value, Value>> items, Budget& budget) {
+Result<Value> make_dict(const std::vector<std::pair<Value, Value>>& items, Budget& budget) {
   LISSOM_CHECK(budget.charge(items.size() * 2 * sizeof(Value) + sizeof(Dict)));
   auto d = std::make_shared<Dict>();
-  for (auto& [k, v] : items) {
+  for (const auto& [k, v] : items) {
     if (k.is<std::shared_ptr<Sequence>>() || k.is<std::shared_ptr<Dict>>())
       return bad_input(std::string("unhashable type: '") + type_name(k) + "'");
     d->depth = std::max(d->depth, depth_of(v) + 1);
-    d->set(std::move(k), std::move(v));
+    d->set(k, v);
   }
   if (d->depth > Budget::kMaxNesting) return tl::unexpected(too_deep().error());
   return Value(std::move(d));
@@ -317,7 +317,7 @@ std::string float_text(double x) {
   const auto end = std::to_chars(buffer, buffer + sizeof buffer, x, std::chars_format::scientific).ptr;
   const std::string_view text(buffer, static_cast<size_t>(end - buffer));
   const size_t e = text.find('e');
-  const int exponent = std::atoi(std::string(text.substr(e + 1)).c_str());
+  const int exponent = static_cast<int>(std::strtol(std::string(text.substr(e + 1)).c_str(), nullptr, 10));
   if (exponent < -4 || exponent >= 16) return std::string(text);
   const auto fixed = std::to_chars(buffer, buffer + sizeof buffer, x, std::chars_format::fixed).ptr;
   std::string out(buffer, fixed);

@@ -42,9 +42,8 @@ struct Value {
 
   Value() = default;
   template <class T>
-  requires Alternative<std::remove_cvref_t<T>> Value(
-      T&& value)  // NOLINT(google-explicit-constructor): every alternative is a value
-      : data(std::forward<T>(value)) {}
+  requires Alternative<T> Value(T value)
+      : data(std::move(value)) {}  // NOLINT(google-explicit-constructor): every alternative is a value
 
   template <class T>
   [[nodiscard]] bool is() const {
@@ -140,7 +139,7 @@ struct Callable {
 [[nodiscard]] Result<Value> make_sequence(std::vector<Value> items, Sequence::Kind kind, Budget& budget,
                                           std::string label = {});
 [[nodiscard]] Result<Value> make_list(std::vector<Value> items, Budget& budget);
-[[nodiscard]] Result<Value> make_dict(std::vector<std::pair<Value, Value>> items, Budget& budget);
+[[nodiscard]] Result<Value> make_dict(const std::vector<std::pair<Value, Value>>& items, Budget& budget);
 [[nodiscard]] Result<Value> make_text(std::string text, Budget& budget);
 
 /// What a loop over the value sees: items, keys, characters. Reads a generator to its end.

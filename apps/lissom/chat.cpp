@@ -33,7 +33,7 @@ constexpr uint64_t kTemplateLimit = 4U << 20;
 constexpr int64_t kAtOnce = 512, kUsualContext = 4096;
 
 struct Options {
-  std::string model, system, template_file, cache = "f16";
+  std::string model, revision, system, template_file, cache = "f16";
   int64_t predict = 512, context = 0;
   RuntimeOptions runtime;
   SamplingOptions sampling;
@@ -71,8 +71,8 @@ class Conversation {
  public:
   Conversation(const Options& o) : o_(o), sampler_(o.sampling) {}
 
-  Result<void> open() {
-    LISSOM_TRY(checkpoint_, open_checkpoint(o_.model));
+  Result<void> open(const Progress& progress) {
+    LISSOM_TRY(checkpoint_, open_checkpoint(o_.model, {.revision = o_.revision}, progress));
     if (checkpoint_.metadata == nullptr) return bad_input(o_.model + ": no tokenizer");
     if (!checkpoint_.config.causal)
       return unsupported(o_.model + ": an encoder does not converse: use 'lissom run'");
@@ -221,7 +221,7 @@ std::string json_line(const Answer& a) {
 Result<int> run(const Options& o) {
   const Progress progress = console_progress(o.quiet);
   Conversation conversation(o);
-  LISSOM_CHECK(conversation.open());
+  LISSOM_CHECK(conversation.open(progress));
   const bool asks = !o.json && !o.quiet && isatty(STDIN_FILENO) != 0;
   for (std::string line; !interrupted();) {
     if (asks) std::fputs("> ", stderr);
@@ -245,6 +245,7 @@ void add_chat(CLI::App& app, int& exit_code) {
   CLI::App* verb = app.add_subcommand("chat", "Hold a conversation: each line of standard input is a turn");
   auto o = std::make_shared<Options>();
   verb->add_option("MODEL", o->model, "A folder, a .gguf file or a hub id (org/name)")->required();
+  verb->add_option("--revision", o->revision, kRevisionHelp);
   verb->add_option("--system", o->system, "The system message");
   verb->add_option("--chat-template", o->template_file,
                    "A file with the chat template, in place of the model's own");

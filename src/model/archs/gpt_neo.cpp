@@ -85,7 +85,7 @@ LinearOp fused_qkv(GraphBuilder& b, const Config& c, ValueId in, const std::stri
   weight.factors = {std::sqrt(static_cast<float>(c.head_dim)), 1.0F, 1.0F};
   const Weight bias{blk + "attn_qkv.bias", {3 * c.width}, WeightRole::bias, {}, HfTransform::zeros};
   const WeightId w = b.weight(weight);
-  const LinearOp op{in, b.value(3 * c.width), w, b.weight(bias), blk + "attn_in"};
+  LinearOp op{in, b.value(3 * c.width), w, b.weight(bias), blk + "attn_in"};
   b.graph.ops.push_back(op);
   return op;
 }

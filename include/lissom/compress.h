@@ -44,6 +44,8 @@ struct Scheme {
   std::map<std::string, std::string>
       fallback;            ///< codec → codec where columns do not divide; at the end of it F16
   int64_t file_type = -1;  ///< general.file_type, where llama.cpp knows one
+  /// Codecs so small that they are refused for a tensor of the blocks without importance statistics.
+  std::vector<std::string> needs_imatrix;
   /// A tensor that the source already holds in no more bits than it would get is copied: nothing more is lost.
   bool keep_smaller = false;
   bool selectable = false;  ///< may be picked to meet a size
@@ -70,6 +72,9 @@ struct Plan {
   double bits_per_weight = 0;      ///< of all weights, everything counted
 };
 [[nodiscard]] Result<Plan> make_plan(const Checkpoint& checkpoint, const Scheme& scheme, bool has_importance);
+
+/// Whether this tensor is refused without importance statistics: what llama-quantize refuses.
+[[nodiscard]] bool needs_importance(const Scheme& scheme, const PlanEntry& entry);
 
 /// Among the selectable built-in schemes the largest that stays within both limits (0: none): bits per weight
 /// of the tensors, and bytes of the whole file. An error names the smallest that is possible.

@@ -20,6 +20,17 @@ namespace lissom {
 [[nodiscard]] const BlockCodec& q6_k_codec();
 [[nodiscard]] const BlockCodec& iq4_nl_codec();
 [[nodiscard]] const BlockCodec& iq4_xs_codec();
+[[nodiscard]] const BlockCodec& tq1_0_codec();
+[[nodiscard]] const BlockCodec& tq2_0_codec();
+[[nodiscard]] const BlockCodec& mxfp4_codec();
+[[nodiscard]] const BlockCodec& nvfp4_codec();
+[[nodiscard]] const BlockCodec& iq3_xxs_codec();
+[[nodiscard]] const BlockCodec& iq3_s_codec();
+[[nodiscard]] const BlockCodec& iq2_xxs_codec();
+[[nodiscard]] const BlockCodec& iq2_xs_codec();
+[[nodiscard]] const BlockCodec& iq2_s_codec();
+[[nodiscard]] const BlockCodec& iq1_s_codec();
+[[nodiscard]] const BlockCodec& iq1_m_codec();
 [[nodiscard]] const BlockCodec& f8_e4m3_codec();
 [[nodiscard]] const BlockCodec& f8_e5m2_codec();
 [[nodiscard]] const BlockCodec& f64_codec();

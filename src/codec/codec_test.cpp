@@ -91,9 +91,11 @@ TEST(Codecs, NamesAreUniqueAndFound) {
 TEST(Codecs, BitsPerWeightAreThoseOfTheBlocks) {
   const Shape shape{2, 256};
   const std::pair<const char*, double> expected[] = {
-      {"F32", 32},   {"F16", 16},      {"Q8_0", 8.5},   {"Q4_0", 4.5},    {"Q4_1", 5},
-      {"Q5_0", 5.5}, {"Q5_1", 6},      {"Q2_K", 2.625}, {"Q3_K", 3.4375}, {"Q4_K", 4.5},
-      {"Q5_K", 5.5}, {"Q6_K", 6.5625}, {"IQ4_NL", 4.5}, {"IQ4_XS", 4.25}};
+      {"F32", 32},       {"F16", 16},        {"Q8_0", 8.5},       {"Q4_0", 4.5},     {"Q4_1", 5},
+      {"Q5_0", 5.5},     {"Q5_1", 6},        {"Q2_K", 2.625},     {"Q3_K", 3.4375},  {"Q4_K", 4.5},
+      {"Q5_K", 5.5},     {"Q6_K", 6.5625},   {"IQ4_NL", 4.5},     {"IQ4_XS", 4.25},  {"TQ1_0", 1.6875},
+      {"TQ2_0", 2.0625}, {"MXFP4", 4.25},    {"NVFP4", 4.5},      {"IQ3_S", 3.4375}, {"IQ3_XXS", 3.0625},
+      {"IQ2_S", 2.5625}, {"IQ2_XS", 2.3125}, {"IQ2_XXS", 2.0625}, {"IQ1_M", 1.75},   {"IQ1_S", 1.5625}};
   for (const auto& [name, bits] : expected) EXPECT_EQ(find_codec(name)->bits_per_weight(shape), bits) << name;
 }
 
@@ -130,6 +132,14 @@ TEST(Codecs, UnpackThenPackGivesTheSameBytes) {
       BlockGrid grid;
       codec->unpack(block.data(), grid, codes.data());
       codec->pack(grid, codes.data(), again.data());
+      if (codec->name() ==
+          "TQ1_0") {  // 256 bytes hold 243 combinations: the first packing picks one of the equals
+        block = again;
+        std::vector<int8_t> same(codes.size());
+        codec->unpack(block.data(), grid, same.data());
+        ASSERT_EQ(codes, same);
+        codec->pack(grid, same.data(), again.data());
+      }
       ASSERT_EQ(block, again) << codec->name();
     }
   }
@@ -199,6 +209,7 @@ TEST(Codecs, CodesAreTheNearestOnTheGrid) {
         std::vector<int8_t> read(codes.size());
         codec->unpack(block.data(), again, read.data());
         if (read != changed) continue;
+        if (codec->name() == "TQ2_0" && changed[at] == 2) continue;  // it reads back, but is no ternary weight
         float other = 0;
         codec->values(grid, i, 1, &changed[at], &other);
         EXPECT_LE(std::fabs(w[at] - chosen), std::fabs(w[at] - other) * 1.0001F + 1e-9F) << codec->name();
@@ -256,15 +267,16 @@ TEST(Codecs, ZerosStayZero) {
 
 TEST(Codecs, ConstantsComeBack) {
   const Shape shape{1, 256};
-  for (const BlockCodec* codec : block_codecs())
+  for (const BlockCodec* codec : block_codecs()) {
+    // Plain floats, and blocks whose scale is a power of two or a small float, have few values to offer.
+    const bool coarse = codec->block_weights() == 1 || codec->name() == "MXFP4" || codec->name() == "NVFP4";
     for (float c : {0.37F, -0.37F, 0.03F, -100.0F}) {
       const std::vector<float> w(256, c);
       for (float x : round_trip(*codec, shape, w))
-        ASSERT_NEAR(
-            x, c,
-            std::fabs(c) * ((codec->block_weights() == 1 ? 1.8 : 0.2) * codec->error_interval().high + 1e-3))
+        ASSERT_NEAR(x, c, std::fabs(c) * ((coarse ? 1.8 : 0.2) * codec->error_interval().high + 1e-3))
             << codec->name();
     }
+  }
 }
 
 TEST(Codecs, OneNonZeroComesBackAndTheRestStaysSmall) {
@@ -275,6 +287,12 @@ TEST(Codecs, OneNonZeroComesBackAndTheRestStaysSmall) {
         std::vector<float> w(256, 0.0F);
         w[at] = c;
         const auto back = round_trip(*codec, shape, w);
+        const auto* block = dynamic_cast<const BlockCodec*>(codec);
+        if (block != nullptr && block->round_width() > 1) {  // a codebook without a point of seven zeros
+          EXPECT_GT(back[at] / c, 0.3F) << codec->name();
+          EXPECT_LE(squared_error(w, back), 0.6 * energy(w)) << codec->name();
+          continue;
+        }
         EXPECT_NEAR(back[at], c, std::fabs(c) * 0.05) << codec->name();
         EXPECT_LE(squared_error(w, back), 2e-2) << codec->name() << " " << at;
       }
@@ -390,7 +408,8 @@ TEST(Importance, AFavouredColumnIsKeptBetter) {
     if (codec->block_weights() == 1) continue;
     const double plain = squared_error(w, round_trip(*codec, shape, w), only);
     const double favoured = squared_error(w, round_trip(*codec, shape, w, v), only);
-    EXPECT_LT(favoured, plain * 0.5) << codec->name();
+    // MXFP4's scales are powers of two, which leaves little to choose.
+    EXPECT_LT(favoured, plain * (codec->name() == "MXFP4" ? 0.9 : 0.5)) << codec->name();
   }
 }
 

@@ -28,6 +28,7 @@ enum class GridKind {
   scale_offset,   ///< d, m
   sub_scale,      ///< d · scale[j], 0
   sub_scale_min,  ///< d · scale[j], -(m · min[j])
+  listed_scale,   ///< scale_of(scale[j]), 0: a small float or a power of two in one byte
 };
 
 struct GridSpec {
@@ -38,6 +39,8 @@ struct GridSpec {
   int min_high;               ///< min[j] lies in 0 … min_high
   const int8_t* levels;       ///< level of each code 0 … 15, ascending; null where level(code) = code
   int max_level;              ///< largest |level|
+  float (*scale_of)(uint8_t) = nullptr;  ///< listed_scale: ascending over scale_low … scale_high
+  bool e2m1 = false;                     ///< levels are those of a four-bit float, twice its value
 
   [[nodiscard]] constexpr int subs() const { return block / sub; }
   [[nodiscard]] constexpr bool has_offset() const {
@@ -60,7 +63,7 @@ struct SearchPlan {
   std::vector<float> minimum_divisors;  ///< the same for the minima
   float plain_position = 1;             ///< where the plain choice puts the largest weight
   int refits = 0;                       ///< rounds of refitting to the codes and rounding again
-  int reach = 0;                        ///< how far a sub-block's integer scale is moved in each round
+  int reach = 0;                        ///< how far a sub-block's stored scale is moved in each round
 };
 [[nodiscard]] SearchPlan make_search_plan(const GridSpec& spec, bool weighted);
 
@@ -70,6 +73,7 @@ inline void expand_scales(const GridSpec& spec, const GridParams& params, float*
   const bool subs = spec.kind == GridKind::sub_scale || spec.kind == GridKind::sub_scale_min;
   for (int j = 0; j < spec.subs(); ++j) {
     scale[j] = subs ? d * static_cast<float>(params.scale[j]) : d;
+    if (spec.kind == GridKind::listed_scale) scale[j] = spec.scale_of(static_cast<uint8_t>(params.scale[j]));
     offset[j] = 0;
     if (spec.kind == GridKind::scale_offset) offset[j] = m;
     if (spec.kind == GridKind::sub_scale_min) offset[j] = -(m * static_cast<float>(params.min[j]));
@@ -116,7 +120,7 @@ class GridCodec : public BlockCodec {
 /// Layout gives: Block, kSpec, kName, kInterval; get_params/set_params and get_codes/set_codes between a Block
 /// and its GridParams and codes.
 template <class Layout>
-class GridCodecOf final : public GridCodec {
+class GridCodecOf : public GridCodec {
  public:
   using Block = typename Layout::Block;
   GridCodecOf() : GridCodec(Layout::kSpec) {}

@@ -258,6 +258,11 @@ Result<CompressResult> compress_to_gguf(const Checkpoint& checkpoint, const fs::
   CompressResult result;
   result.path = out;
   LISSOM_TRY(result.plan, make_plan(checkpoint, options.scheme, !means.empty()));
+  for (const PlanEntry& entry : result.plan.entries)
+    if (needs_importance(options.scheme, entry) && !means.contains(entry.tensor))
+      return bad_input(
+          fmt::format("tensor {}: {} in scheme {} needs importance statistics, and there are none for it",
+                      entry.tensor, entry.codec, options.scheme.name));
   warn_of_quantized_source(result.plan, progress, result.warnings);
   ThreadPool pool(options.threads);
   result.source_digest = options.source_digest;

@@ -11,6 +11,7 @@ namespace lissom {
 namespace {
 
 std::optional<int64_t> number(std::string_view text) {
+  if (text.empty()) return {};
   int64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size() || text.front() == '-') return {};
@@ -28,7 +29,7 @@ std::string_view trim(std::string_view text) {
 Result<LayerSelector> LayerSelector::parse(std::string_view text) {
   LayerSelector selector;
   const auto refused = [&](std::string_view term) {
-    return bad_input(fmt::format("'{}' is none of more_bits, 7, 0-3, 28-, <4, <n/8", term));
+    return bad_input(fmt::format("'{}' is none of more_bits, 7, 0-3, 28-, <4, <n/8, >=7n/8", term));
   };
   while (!text.empty()) {
     const size_t comma = text.find(',');
@@ -40,6 +41,12 @@ Result<LayerSelector> LayerSelector::parse(std::string_view text) {
       const auto share = number(term.substr(3));
       if (!share || *share == 0) return refused(term);
       selector.terms_.push_back({Term::Kind::below_share, *share});
+    } else if (term.starts_with(">=")) {
+      const size_t middle = term.find("n/");
+      if (middle == std::string_view::npos) return refused(term);
+      const auto times = number(term.substr(2, middle - 2)), share = number(term.substr(middle + 2));
+      if (!times || *times > 1000 || !share || *share == 0) return refused(term);
+      selector.terms_.push_back({Term::Kind::from_share, *times, *share});
     } else if (term.starts_with("<")) {
       const auto bound = number(term.substr(1));
       if (!bound) return refused(term);
@@ -74,6 +81,9 @@ bool LayerSelector::selects(int64_t layer, int64_t layers) const {
         break;
       case Term::Kind::below_share:
         if (layer < layers / term.a) return true;
+        break;
+      case Term::Kind::from_share:
+        if (layer >= term.a * layers / term.b) return true;
         break;
     }
   }

@@ -1,5 +1,5 @@
 #pragma once
-// Which layers a rule speaks of: "more_bits", "7", "0-3", "28-", "<4", "<n/8", and lists of these.
+// Which layers a rule speaks of: "more_bits", "7", "0-3", "28-", "<4", "<n/8", ">=7n/8", and lists of these.
 
 #include <cstdint>
 #include <string_view>
@@ -18,7 +18,7 @@ class LayerSelector {
 
  private:
   struct Term {
-    enum class Kind { more_bits, range, below, below_share } kind;
+    enum class Kind { more_bits, range, below, below_share, from_share } kind;
     int64_t a = 0, b = 0;
   };
   std::vector<Term> terms_;

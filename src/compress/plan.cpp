@@ -106,6 +106,11 @@ Result<void> choose(const Scheme& scheme, const std::vector<CompiledRule>& rules
 
 }  // namespace
 
+bool needs_importance(const Scheme& scheme, const PlanEntry& entry) {
+  return !entry.kept && entry.from != entry.codec && entry.tensor != "token_embd.weight" &&
+         entry.tensor != "output.weight" && std::ranges::count(scheme.needs_imatrix, entry.codec) > 0;
+}
+
 Result<Plan> make_plan(const Checkpoint& checkpoint, const Scheme& scheme, bool has_importance) {
   LISSOM_TRY(const std::vector<CompiledRule> rules, rules_for(checkpoint, scheme, has_importance));
   Plan plan;
@@ -147,6 +152,10 @@ Result<Scheme> pick_scheme(const Checkpoint& checkpoint, double max_bits_per_wei
     LISSOM_TRY(Candidate candidate, builtin_scheme(name).map([](Scheme s) { return Candidate{std::move(s)}; }));
     if (!candidate.scheme.selectable) continue;
     LISSOM_TRY(const Plan plan, make_plan(checkpoint, candidate.scheme, has_importance));
+    if (!has_importance && std::ranges::any_of(plan.entries, [&](const PlanEntry& entry) {
+          return needs_importance(candidate.scheme, entry);
+        }))
+      continue;
     candidate.bits = plan.bits_per_weight;
     LISSOM_TRY(candidate.file_bytes, planned_file_bytes(checkpoint, candidate.scheme, plan));
     if (!smallest || candidate.bits < smallest->bits) smallest = candidate;

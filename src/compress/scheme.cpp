@@ -201,8 +201,9 @@ Result<void> inherit(const Field& field, Scheme& scheme) {
 }
 
 Result<Scheme> parse_fields(const Field& root) {
-  LISSOM_TRY(const Members items, members(root, {"name", "description", "base", "default", "tensors",
-                                                 "fallback", "file_type", "keep_smaller", "selectable"}));
+  LISSOM_TRY(const Members items,
+             members(root, {"name", "description", "base", "default", "tensors", "fallback", "file_type",
+                            "keep_smaller", "selectable", "needs_imatrix"}));
   Scheme scheme;
   for (const auto& [key, value] : items)
     if (key == "base") LISSOM_CHECK(inherit(value, scheme));
@@ -220,6 +221,12 @@ Result<Scheme> parse_fields(const Field& root) {
       LISSOM_TRY(scheme.keep_smaller, boolean_of(value));
     } else if (key == "selectable") {
       LISSOM_TRY(scheme.selectable, boolean_of(value));
+    } else if (key == "needs_imatrix") {
+      if (!value.node.IsSequence()) return value.error("expected a list of codecs");
+      scheme.needs_imatrix.clear();
+      for (const YAML::Node& name : value.node) {
+        LISSOM_TRY(scheme.needs_imatrix.emplace_back(), codec_of(value.at(name, "")));
+      }
     } else if (key == "fallback") {
       LISSOM_CHECK(parse_fallback(value, scheme.fallback));
     } else if (key == "tensors") {

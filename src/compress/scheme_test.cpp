@@ -136,9 +136,11 @@ TEST(Layers, EachFormSelectsWhatItSays) {
   EXPECT_EQ(chosen("0-1, 4-", 6), (V{0, 1, 4, 5}));
   EXPECT_EQ(chosen("<2", 5), (V{0, 1}));
   EXPECT_EQ(chosen("<n/8", 24), (V{0, 1, 2}));
+  EXPECT_EQ(chosen("<n/8,>=7n/8", 17), (V{0, 1, 14, 15, 16}));
   // n/8 = 2, 7n/8 = 14: 0 1 | 4 7 10 13 | 14 15
   EXPECT_EQ(chosen("more_bits", 16), (V{0, 1, 4, 7, 10, 13, 14, 15}));
-  for (const char* bad : {"x", "1-0", "-3", "<", "<n/0", "<n/", "1,,2", "9999999999999999999999", ","})
+  for (const char* bad : {"x", "1-0", "-3", "<", "<n/0", "<n/", ">=n/8", ">=7n/0", ">=7n/", ">=7", "1,,2",
+                          "9999999999999999999999", ","})
     EXPECT_FALSE(LayerSelector::parse(bad)) << bad;
 }
 

@@ -177,6 +177,7 @@ TEST(Matmul, RandomBitsGiveTheSameOnEveryTarget) {
     for (size_t at = 0; at < e.bytes.size(); at += static_cast<size_t>(block->block_bytes())) {
       const auto last = at + static_cast<size_t>(block->block_bytes()) - 1;
       for (const size_t i : {at + 1, at + 3, last, last - 2}) e.bytes[i] &= std::byte{0xbf};
+      if (codec->name() == "MXFP4") e.bytes[at] = (e.bytes[at] & std::byte{7}) | std::byte{120};
     }
     e.decoded.resize(static_cast<size_t>(rows * cols));
     const std::span<const std::byte> views[] = {e.bytes};

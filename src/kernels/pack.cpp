@@ -45,6 +45,10 @@ uint32_t get_codes(const uint8_t* group, int step, int64_t lane) {
   return codes;
 }
 
+/// Each sub-block has a 16-bit scale of its own.
+template <class Format>
+constexpr bool kSubScales = !Format::kSuper && Format::kSub == 16;
+
 /// Where a group of 32 columns lies in its panel.
 template <class Format>
 struct GroupPlace {
@@ -54,7 +58,7 @@ struct GroupPlace {
 
   explicit GroupPlace(int64_t group) : in_chunk(group % Layout::kChunkGroups) {
     const int64_t chunk = group / Layout::kChunkGroups * Layout::kChunkBytes;
-    d = chunk + (Format::kSuper ? 0 : 32 * in_chunk);
+    d = chunk + (Format::kSuper ? 0 : 32 * Layout::kSubs * in_chunk);
     m = d + (Format::kSuper ? 32 : 64);
     sub = chunk + 32 * Layout::kFields + in_chunk * Layout::kSubs * 16 * Layout::kFields;
     codes = chunk + Layout::kParamBytes + in_chunk * Layout::kCodeBytes;
@@ -72,7 +76,11 @@ void pack_panel(const std::byte* rows, int64_t row_bytes, int64_t n_rows, int64_
       Format::unpack(src, block);
       for (int g = 0; g < kGroups; ++g) {
         const GroupPlace<Format> at(b * kGroups + g);
-        std::memcpy(panel + at.d + 2 * lane, &block.d, 2);
+        if constexpr (kSubScales<Format>) {
+          for (int s = 0; s < 2; ++s) std::memcpy(panel + at.d + 32 * s + 2 * lane, &block.sub_d[2 * g + s], 2);
+        } else {
+          std::memcpy(panel + at.d + 2 * lane, &block.d, 2);
+        }
         if constexpr (Format::kOffset) std::memcpy(panel + at.m + 2 * lane, &block.m, 2);
         if constexpr (Format::kSuper) {
           for (int64_t s = 0; s < Layout::kSubs; ++s) {
@@ -96,11 +104,17 @@ void unpack_row(const uint8_t* panel, int64_t lane, int64_t cols, float* out) {
   constexpr int kZero = Format::kZeroShift < 0 ? 0 : 1 << std::max(Format::kZeroShift, 0);
   for (int64_t g = 0; g < cols / 32; ++g) {
     const GroupPlace<Format> at(g);
-    const float d = half_to_float(blocks::half_at(panel + at.d + 2 * lane));
+    const uint8_t* scales = panel + at.d + 2 * lane;
+    const auto scale_at = [](const uint8_t* p) {
+      const uint16_t bits = blocks::half_at(p);
+      return scale_factor<Format>() * (bf16_scale<Format>() ? bf16_to_float(bits) : half_to_float(bits));
+    };
+    const float d = scale_at(scales);
     float m = 0.0F;
     if constexpr (Format::kOffset) m = half_to_float(blocks::half_at(panel + at.m + 2 * lane));
     for (int step = 0; step < 8; ++step) {
       float scale = d, offset = m;
+      if constexpr (kSubScales<Format>) scale = scale_at(scales + step / 4 * 32);
       if constexpr (Format::kSuper) {
         const uint8_t* s = panel + at.sub + step * 4 / Format::kSub * 16 * Layout::kFields + lane;
         scale = d * static_cast<float>(static_cast<int8_t>(*s));

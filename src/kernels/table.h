@@ -104,14 +104,15 @@ template <class Format>
 struct PanelLayout {
   static constexpr int64_t kSubs = 32 / Format::kSub;
   static constexpr int64_t kFields = Format::kOffset ? 2 : 1;
+  static_assert(Format::kSuper || kSubs == 1 || !Format::kOffset);
   static constexpr int64_t kCodeBytes = 64 * Format::kBits;  ///< of a group
   /// A plain chunk is two groups, so that f16 parameters of 16 rows fill whole cache lines; only the last may
   /// have one group less. A super chunk is a super-block.
   static constexpr int64_t kChunkGroups = Format::kSuper ? 8 : 2;
-  /// Plain: per group 16 f16 scales, then per group 16 f16 offsets. Super: the same for d and m, once, then for
-  /// each group and sub-block 16 int8 scales (16 uint8 minima).
+  /// Plain: per group and sub-block 16 f16 scales, then per group 16 f16 offsets. Super: the same for d and m,
+  /// once, then for each group and sub-block 16 int8 scales (16 uint8 minima).
   static constexpr int64_t kParamBytes =
-      ((Format::kSuper ? 32 * kFields + 8 * kSubs * 16 * kFields : 64 * kFields) + 63) / 64 * 64;
+      ((Format::kSuper ? 32 * kFields + 8 * kSubs * 16 * kFields : 64 * kFields * kSubs) + 63) / 64 * 64;
   static constexpr int64_t kChunkBytes = kParamBytes + kChunkGroups * kCodeBytes;
   static constexpr int64_t bytes(int64_t cols) {
     const int64_t groups = cols / 32;

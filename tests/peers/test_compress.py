@@ -18,8 +18,10 @@ import pytest
 from conftest import ROOT, json_of, run
 
 SCHEMES = (
-    "F32 F16 BF16 Q8_0 Q6_K Q5_K_M Q5_K_S Q5_0 Q5_1 Q4_K_M Q4_K_S Q4_0 Q4_1 Q3_K_L Q3_K_M Q3_K_S Q2_K Q2_K_S IQ4_NL IQ4_XS"
+    "F32 F16 BF16 Q8_0 Q6_K Q5_K_M Q5_K_S Q5_0 Q5_1 Q4_K_M Q4_K_S Q4_0 Q4_1 Q3_K_L Q3_K_M Q3_K_S Q2_K Q2_K_S IQ4_NL IQ4_XS "
+    "IQ3_M IQ3_S IQ3_XS IQ3_XXS IQ2_M IQ2_S IQ2_XS IQ2_XXS IQ1_M IQ1_S TQ1_0 TQ2_0 MXFP4_MOE"
 ).split()
+NEED_STATISTICS = "Q2_K_S IQ3_XS IQ3_XXS IQ2_M IQ2_S IQ2_XS IQ2_XXS IQ1_M IQ1_S".split()
 GOLDEN = ROOT / "tests/golden"
 
 
@@ -120,8 +122,6 @@ def test_types_are_those_of_llama_quantize(lissom, llama_tool, smollm2_gguf, nam
     imatrix = ones_imatrix(model, tmp_path / "imatrix.gguf")
     for scheme in SCHEMES:
         for statistics in (None, imatrix):
-            if scheme == "Q2_K_S" and statistics is None:
-                continue  # llama-quantize refuses it
             theirs = types_of_llama_quantize(quantize, model, scheme, statistics)
             options = ["--imatrix", statistics] if statistics else ["--calib", "none"]
             plan = json_of(lissom, "compress", model, "--scheme", scheme, "--dry-run", "--json", *options)
@@ -132,6 +132,20 @@ def test_types_are_those_of_llama_quantize(lissom, llama_tool, smollm2_gguf, nam
             differ = {n: (theirs[n], ours[n]) for n in ours if n not in kept and theirs[n] != ours[n]}
             assert not differ, (scheme, bool(statistics), differ)
             assert all(ours[n] == "F32" and theirs[n] in ("F32", "F16") for n in kept)
+
+
+@pytest.mark.parametrize("scheme", NEED_STATISTICS)
+def test_what_needs_statistics_is_refused_without(lissom, llama_tool, scheme, tmp_path):
+    """As llama-quantize does."""
+    model = tmp_path / "model.gguf"
+    run(lissom, "convert", make_model("llama", tmp_path / "hf"), model)
+    done = subprocess.run([str(w) for w in compress_words(lissom, model, tmp_path / "o.gguf", "--scheme", scheme)],
+                          capture_output=True)  # fmt: skip
+    assert done.returncode == 2 and b"blk.0." in done.stderr and b"needs importance statistics" in done.stderr
+    quantize = llama_tool("llama-quantize")
+    theirs = subprocess.run([str(w) for w in (quantize, model, tmp_path / "t.gguf", scheme)], capture_output=True,
+                            env={**os.environ, "LD_LIBRARY_PATH": str(quantize.parent)})  # fmt: skip
+    assert theirs.returncode != 0 and b"imatrix" in theirs.stdout + theirs.stderr
 
 
 def statistics_of(path):

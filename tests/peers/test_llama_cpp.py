@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, json_of, run
 from engine import kl, relative_error, run_model
+from test_compress import make_model, ones_imatrix
 
 llama_cpp = pytest.importorskip("llama_cpp")
 
@@ -145,6 +146,34 @@ def test_our_engine_is_no_further_from_exact_than_llama_cpp(lissom, tool, smollm
     # Both engines err by chance of rounding: no further, as far as this many tokens can tell.
     difference = ours - theirs
     assert difference.mean() <= 2 * difference.std(ddof=1) / np.sqrt(len(difference))
+
+
+@pytest.fixture(scope="module")
+def wide_model(lissom, tmp_path_factory):
+    """A random model whose columns divide by 256, and statistics for it."""
+    folder = tmp_path_factory.mktemp("wide")
+    path = folder / "model.gguf"
+    run(lissom, "convert", make_model("llama", folder / "hf"), path)
+    return path, ones_imatrix(path, folder / "imatrix.gguf")
+
+
+@pytest.mark.parametrize(
+    "scheme", "IQ3_M IQ3_XS IQ3_XXS IQ2_M IQ2_S IQ2_XXS IQ1_M IQ1_S TQ1_0 TQ2_0 MXFP4_MOE MXFP4 NVFP4".split()
+)
+def test_small_types(lissom, tool, wide_model, tmp_path, scheme):
+    """llama.cpp reads the small types as we mean them, and our engine computes with them as it should."""
+    model, imatrix = wide_model
+    chosen = scheme
+    if scheme in ("MXFP4", "NVFP4"):
+        chosen = tmp_path / "scheme.yaml"
+        chosen.write_text(f"default: {scheme}\n")
+    path = tmp_path / "m.gguf"
+    run(lissom, "compress", model, "-o", path, "--scheme", chosen, "--imatrix", imatrix, "--no-verify")
+    exact = run_model(tool, path, [IDS], tmp_path, VOCAB, exact=True)
+    ours = relative_error(run_model(tool, path, [IDS], tmp_path, VOCAB), exact)
+    theirs = relative_error(llama_logits(path, IDS), exact)
+    print(f"{scheme}: relative error to exact arithmetic: lissom {ours:.4f}, llama.cpp {theirs:.4f}")
+    assert ours <= 0.05 and theirs <= 0.05
 
 
 def test_tokenization_equals_llama_cpp(lissom, smollm2_files):

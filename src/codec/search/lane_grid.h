@@ -44,6 +44,26 @@ struct Uneven {
   }
 };
 
+/// The eight magnitudes of a four-bit float, doubled: 0, 1, 2, 3, 4, 6, 8, 12; code 8 on is negative.
+struct FourBitFloat {
+  LANES_INLINE explicit FourBitFloat(const GridSpec&) {}
+  /// Steps are 1 below 4, 2 below 8 and 4 above.
+  [[nodiscard]] LANES_INLINE F step(F magnitude) const {
+    return select(magnitude < set(4), set(1), select(magnitude < set(8), set(2), set(4)));
+  }
+  [[nodiscard]] LANES_INLINE F level(F t) const {
+    const F magnitude = min(abs(t), set(12)), by = step(magnitude);
+    const F inv = select(magnitude < set(4), set(1), select(magnitude < set(8), set(0.5F), set(0.25F)));
+    const F whole = round(magnitude * inv) * by;
+    return select(t < set(0), set(0) - whole, whole);
+  }
+  [[nodiscard]] LANES_INLINE F code(F t) const {
+    const F signed_level = level(t), magnitude = abs(signed_level), by = step(magnitude);
+    const F index = magnitude / by + select(by > set(1), by, set(0));
+    return select(signed_level < set(0), index + set(8), index);
+  }
+};
+
 /// 1 / x, and 0 where x is too small to be any codec's scale.
 LANES_INLINE F inverse(F x) {
   return select(abs(x) > set(0x1p-40F), set(1) / x, set(0));

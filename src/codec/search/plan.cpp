@@ -20,7 +20,21 @@ void add_shrinks(std::vector<Shrink>& list, float first, float step, int n) {
       list.push_back({first + step * static_cast<float>(i), first + step * static_cast<float>(j)});
 }
 
+/// Three levels: most weights of a block lie between them, so the best scale is well below the largest weight.
+void plan_ternary(bool weighted, SearchPlan& plan) {
+  plan.plain_position = -1;
+  for (const float ratio : {1.0F, 1.3F, 1.65F, 2.0F, 2.4F, 3.0F, 4.0F, 6.0F}) plan.positions.push_back(-ratio);
+  if (weighted) plan.positions.insert(plan.positions.end(), {-0.7F, -2.7F, -3.5F, -9.0F});
+  plan.nearby = {0.92F, 0.96F, 1.04F, 1.08F};
+}
+
 void plan_scales(const GridSpec& spec, bool weighted, SearchPlan& plan) {
+  if (spec.low == -1 && spec.high == 1) return plan_ternary(weighted, plan);
+  if (spec.kind == GridKind::listed_scale) {
+    add_range(plan.positions, 5.5F, 15.0F, 8);
+    plan.reach = 2;
+    return;
+  }
   const auto low = static_cast<float>(spec.levels != nullptr ? spec.levels[0] : spec.low);
   const auto high = static_cast<float>(spec.levels != nullptr ? spec.levels[15] : spec.high);
   // The finer the grid, the closer the best scale is to the plain one.

@@ -153,6 +153,38 @@ LANES_FN void search_scale(const Tile<N>& tile, const Grid& grid, const SearchPl
   store_half(halves, best);
 }
 
+/// A scale out of a list: the best of the search, then those next to it in the list on the true error.
+template <int N, bool Weighted, class Grid>
+LANES_FN void search_listed_scale(const GridSpec& spec, const Tile<N>& tile, const Grid& grid,
+                                  const SearchPlan& plan, uint8_t* codes) {
+  const F ideal = abs(best_scale<N, Weighted>(tile, grid, plan, extreme_of(tile)).scale);
+  alignas(64) float lanes[16], scales[16], errors[16], best_errors[16];
+  store(lanes, ideal);
+  int start[16];
+  for (int i = 0; i < 16; ++i) {
+    int low = spec.scale_low, high = spec.scale_high;
+    while (low < high) {
+      const int middle = (low + high) / 2;
+      if (spec.scale_of(static_cast<uint8_t>(middle)) < lanes[i])
+        low = middle + 1;
+      else
+        high = middle;
+    }
+    start[i] = low;
+  }
+  for (int k = plan.reach; k >= -plan.reach; --k) {
+    for (int i = 0; i < 16; ++i)
+      scales[i] =
+          spec.scale_of(static_cast<uint8_t>(std::clamp(start[i] + k, spec.scale_low, spec.scale_high)));
+    store(errors, error_of<N, Weighted, false>(tile, grid, load(scales), set(0)));
+    for (int i = 0; i < 16; ++i)
+      if (k == plan.reach || errors[i] < best_errors[i]) {
+        best_errors[i] = errors[i];
+        codes[i] = static_cast<uint8_t>(std::clamp(start[i] + k, spec.scale_low, spec.scale_high));
+      }
+  }
+}
+
 struct AffineHalves {
   F d, m;
 };

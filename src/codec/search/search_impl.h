@@ -19,10 +19,17 @@ LANES_FN void search_blocks(const GridSpec& spec, const SearchPlan& plan, const 
   for (int64_t first = 0; first < n_blocks; first += together) {
     const auto blocks = static_cast<int>(std::min(together, n_blocks - first));
     load_tile<N, Weighted>(spec, w, v, v_blocks, first, n_blocks, tile);
-    if constexpr (N == 32) {
-      if (spec.kind == GridKind::scale || spec.kind == GridKind::scale_offset) {
+    if (spec.kind == GridKind::listed_scale) {
+      uint8_t codes[16];
+      search_listed_scale<N, Weighted>(spec, tile, grid, plan, codes);
+      for (int i = 0; i < blocks * spec.subs(); ++i)
+        params[first + i / spec.subs()].scale[i % spec.subs()] = static_cast<int8_t>(codes[i]);
+      continue;
+    }
+    if constexpr (N >= 32) {
+      if (N == 256 || spec.kind == GridKind::scale || spec.kind == GridKind::scale_offset) {
         uint16_t d[16], m[16] = {};
-        if (spec.kind == GridKind::scale) {
+        if (N == 256 || spec.kind == GridKind::scale) {
           search_scale<N, Weighted>(tile, grid, plan, d);
         } else {
           const AffineHalves best =
@@ -37,10 +44,12 @@ LANES_FN void search_blocks(const GridSpec& spec, const SearchPlan& plan, const 
         continue;
       }
     }
-    if (spec.kind == GridKind::sub_scale)
-      search_super_scales<N, Weighted>(spec, tile, grid, plan, blocks, params + first);
-    else
-      search_super_affine<N, Weighted>(spec, tile, grid, plan, blocks, params + first);
+    if constexpr (N < 256) {
+      if (spec.kind == GridKind::sub_scale)
+        search_super_scales<N, Weighted>(spec, tile, grid, plan, blocks, params + first);
+      else
+        search_super_affine<N, Weighted>(spec, tile, grid, plan, blocks, params + first);
+    }
   }
 }
 
@@ -55,7 +64,13 @@ LANES_FN void search_grid(const GridSpec& spec, const SearchPlan& plan, const fl
 
 LANES_FN void search(const GridSpec& spec, const SearchPlan& plan, const float* w, const float* v,
                      int64_t v_blocks, int64_t n_blocks, GridParams* params) {
-  if (spec.levels != nullptr)
+  if (spec.e2m1 && spec.sub == 32)
+    search_grid<32, FourBitFloat>(spec, plan, w, v, v_blocks, n_blocks, params);
+  else if (spec.e2m1)
+    search_grid<16, FourBitFloat>(spec, plan, w, v, v_blocks, n_blocks, params);
+  else if (spec.sub == 256)
+    search_grid<256, Linear>(spec, plan, w, v, v_blocks, n_blocks, params);
+  else if (spec.levels != nullptr)
     search_grid<32, Uneven>(spec, plan, w, v, v_blocks, n_blocks, params);
   else if (spec.sub == 32)
     search_grid<32, Linear>(spec, plan, w, v, v_blocks, n_blocks, params);
@@ -91,7 +106,9 @@ LANES_FN void round_all(const GridSpec& spec, const GridParams* params, int64_t 
 
 LANES_FN void round_blocks(const GridSpec& spec, const GridParams* params, int64_t n_blocks, const float* w,
                            int8_t* codes) {
-  if (spec.levels != nullptr)
+  if (spec.e2m1)
+    round_all<FourBitFloat>(spec, params, n_blocks, w, codes);
+  else if (spec.levels != nullptr)
     round_all<Uneven>(spec, params, n_blocks, w, codes);
   else
     round_all<Linear>(spec, params, n_blocks, w, codes);
@@ -99,7 +116,9 @@ LANES_FN void round_blocks(const GridSpec& spec, const GridParams* params, int64
 
 LANES_FN void round_codes(const GridSpec& spec, float scale, float offset, int count, const float* w,
                           int8_t* codes) {
-  if (spec.levels != nullptr)
+  if (spec.e2m1)
+    round_with(FourBitFloat(spec), scale, offset, count, w, codes);
+  else if (spec.levels != nullptr)
     round_with(Uneven(spec), scale, offset, count, w, codes);
   else
     round_with(Linear(spec), scale, offset, count, w, codes);

@@ -87,6 +87,42 @@ LANES_INLINE __m256 lookup8x4(const float* table, __m256i index) {
 LANES_INLINE F lookup32(const float* table, F index) {
   return {lookup8x4(table, _mm256_cvttps_epi32(index.a)), lookup8x4(table, _mm256_cvttps_epi32(index.b))};
 }
+struct U {
+  __m256i a, b;
+};
+LANES_INLINE U set_index(uint32_t x) {
+  return {_mm256_set1_epi32(static_cast<int>(x)), _mm256_set1_epi32(static_cast<int>(x))};
+}
+LANES_INLINE U to_index(F x) {
+  return {_mm256_cvttps_epi32(x.a), _mm256_cvttps_epi32(x.b)};
+}
+LANES_INLINE U gather(const uint32_t* table, U index) {
+  const auto* t = reinterpret_cast<const int*>(table);
+  return {_mm256_i32gather_epi32(t, index.a, 4), _mm256_i32gather_epi32(t, index.b, 4)};
+}
+LANES_INLINE U operator+(U x, U y) {
+  return {_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b)};
+}
+LANES_INLINE U next_digit(U x) {
+  return {_mm256_srli_epi32(x.a, 4), _mm256_srli_epi32(x.b, 4)};
+}
+LANES_INLINE U select(Mask m, U yes, U no) {
+  return {_mm256_blendv_epi8(no.a, yes.a, _mm256_castps_si256(m.a)),
+          _mm256_blendv_epi8(no.b, yes.b, _mm256_castps_si256(m.b))};
+}
+LANES_INLINE void store(uint32_t* p, U x) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x.a);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 8), x.b);
+}
+struct Table8 {
+  __m256 v;
+};
+LANES_INLINE Table8 load_table8(const float* p) {
+  return {_mm256_loadu_ps(p)};
+}
+LANES_INLINE F lookup8(Table8 table, U x) {
+  return {_mm256_permutevar8x32_ps(table.v, x.a), _mm256_permutevar8x32_ps(table.v, x.b)};
+}
 LANES_INLINE void store_half(uint16_t* p, F x) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), to_half(x.a));
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 8), to_half(x.b));

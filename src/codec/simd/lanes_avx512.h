@@ -84,6 +84,40 @@ LANES_INLINE F lookup32(const float* table, F index) {
   return {_mm512_permutex2var_ps(_mm512_loadu_ps(table), _mm512_cvttps_epi32(index.v),
                                  _mm512_loadu_ps(table + 16))};
 }
+struct U {
+  __m512i v;
+};
+LANES_INLINE U set_index(uint32_t x) {
+  return {_mm512_set1_epi32(static_cast<int>(x))};
+}
+LANES_INLINE U to_index(F x) {
+  return {_mm512_cvttps_epi32(x.v)};
+}
+LANES_INLINE U gather(const uint32_t* table, U index) {
+  return {_mm512_i32gather_epi32(index.v, table, 4)};
+}
+LANES_INLINE U operator+(U x, U y) {
+  return {_mm512_add_epi32(x.v, y.v)};
+}
+LANES_INLINE U next_digit(U x) {
+  return {_mm512_srli_epi32(x.v, 4)};
+}
+LANES_INLINE U select(Mask m, U yes, U no) {
+  return {_mm512_mask_blend_epi32(m.v, no.v, yes.v)};
+}
+LANES_INLINE void store(uint32_t* p, U x) {
+  _mm512_storeu_si512(p, x.v);
+}
+struct Table8 {
+  __m512 v;
+};
+LANES_INLINE Table8 load_table8(const float* p) {
+  const __m256 half = _mm256_loadu_ps(p);
+  return {_mm512_insertf32x8(_mm512_castps256_ps512(half), half, 1)};
+}
+LANES_INLINE F lookup8(Table8 table, U x) {
+  return {_mm512_permutexvar_ps(x.v, table.v)};
+}
 LANES_INLINE void store_half(uint16_t* p, F x) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), to_half(x.v));
 }

@@ -96,6 +96,59 @@ LANES_FN static F lookup32(const float* table, F index) {
   for (float& value : x) value = table[static_cast<int>(value)];
   return load(x);
 }
+/// Sixteen numbers: places in tables, and words of four-bit digits.
+struct U {
+  uint32_t v[16];
+};
+LANES_INLINE U set_index(uint32_t x) {
+  U r;
+  for (uint32_t& value : r.v) value = x;
+  return r;
+}
+LANES_INLINE U to_index(F a) {
+  float x[16];
+  store(x, a);
+  U r;
+  for (int i = 0; i < 16; ++i) r.v[i] = static_cast<uint32_t>(x[i]);
+  return r;
+}
+LANES_INLINE U gather(const uint32_t* table, const U& index) {
+  U r;
+  for (int i = 0; i < 16; ++i) r.v[i] = table[index.v[i]];
+  return r;
+}
+LANES_INLINE U operator+(const U& a, const U& b) {
+  U r;
+  for (int i = 0; i < 16; ++i) r.v[i] = a.v[i] + b.v[i];
+  return r;
+}
+LANES_INLINE U next_digit(const U& a) {
+  U r;
+  for (int i = 0; i < 16; ++i) r.v[i] = a.v[i] >> 4;
+  return r;
+}
+LANES_INLINE U select(Mask m, const U& yes, const U& no) {
+  U r;
+  for (int i = 0; i < 16; ++i) r.v[i] = m.v[i / 4][i % 4] != 0 ? yes.v[i] : no.v[i];
+  return r;
+}
+LANES_INLINE void store(uint32_t* p, const U& a) {
+  std::memcpy(p, a.v, sizeof a.v);
+}
+struct Table8 {
+  float v[8];
+};
+LANES_INLINE Table8 load_table8(const float* p) {
+  Table8 r;
+  std::memcpy(r.v, p, sizeof r.v);
+  return r;
+}
+/// table[lowest digit]; digits are below 8.
+LANES_INLINE F lookup8(const Table8& table, const U& a) {
+  float x[16];
+  for (int i = 0; i < 16; ++i) x[i] = table.v[a.v[i] & 7U];
+  return load(x);
+}
 LANES_FN static void store_half(uint16_t* p, F a) {
   float x[16];
   store(x, a);

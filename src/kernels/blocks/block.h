@@ -7,9 +7,15 @@
 //   kZeroShift                   ŵ = scale·(code - 2^kZeroShift) + offset; -1: no zero point
 //   kSub                         weights that share a scale: 16 or 32
 //   kOffset                      blocks have offsets
-//   kSuper                       scale = d·sub_scale, offset = -(m·sub_min); else scale = d, offset = m
-//   kTable                       null, or 16 values + 128 that 4-bit codes stand for (then kZeroShift is 7)
+//   kSuper                       scale = d·sub_scale, offset = -(m·sub_min); else scale = d, offset = m, and
+//                                where kSub is 16 scale = sub_d
+//   kTable                       null, or 16 values + 128 that codes of up to 4 bits stand for (then kZeroShift
+//                                is 7)
 //   unpack(block, out)
+// and may have
+//   kBf16                        d is bf16, not f16
+//   kFactor                      of super-blocks: a power of two that d is still to be multiplied by
+//   Kernel                       another description with the same constants above, whose code serves this one
 
 #include <cstdint>
 #include <cstring>
@@ -18,9 +24,34 @@ namespace lissom::kernels {
 
 struct UnpackedBlock {
   uint8_t codes[256];
-  uint16_t d, m;  ///< f16 bits
+  uint16_t d, m;      ///< f16 bits
+  uint16_t sub_d[4];  ///< f16 bits
   int8_t sub_scale[16];
   uint8_t sub_min[16];
+};
+
+template <class Format>
+constexpr bool bf16_scale() {
+  if constexpr (requires { Format::kBf16; }) return Format::kBf16;
+  return false;
+}
+template <class Format>
+constexpr float scale_factor() {
+  if constexpr (requires { Format::kFactor; })
+    return Format::kFactor;
+  else
+    return 1.0F;
+}
+template <class Format>
+struct KernelOf {
+  using type = Format;
+};
+template <class Format>
+requires requires {
+  typename Format::Kernel;
+}
+struct KernelOf<Format> {
+  using type = typename Format::Kernel;
 };
 
 template <class... T>
@@ -59,5 +90,8 @@ inline void scales_and_minima(const uint8_t* s, UnpackedBlock& out) {
 /// The values of IQ4_NL and IQ4_XS, plus 128.
 inline constexpr uint8_t kIq4Values[16] = {1,   24,  45,  63,  79,  93,  106, 118,
                                            129, 141, 153, 166, 181, 197, 217, 241};
+/// The values of four-bit floats, doubled, plus 128.
+inline constexpr uint8_t kE2m1Values[16] = {128, 129, 130, 131, 132, 134, 136, 140,
+                                            128, 127, 126, 125, 124, 122, 120, 116};
 }  // namespace blocks
 }  // namespace lissom::kernels

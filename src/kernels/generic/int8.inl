@@ -43,6 +43,7 @@ struct Params {
   F d, m;  ///< of a super-block
   explicit inline Params(const uint8_t* chunk) : p(chunk) {
     if constexpr (Format::kSuper) d = half(0);
+    if constexpr (scale_factor<Format>() != 1.0F) d = mul(d, set(scale_factor<Format>()));
     if constexpr (Format::kSuper && Format::kOffset) m = half(32);
   }
   inline F half(int64_t at) const { return load_half(reinterpret_cast<const uint16_t*>(p + at)); }
@@ -52,8 +53,10 @@ struct Params {
   inline F scale(int64_t group, int sub) const {
     if constexpr (Format::kSuper)
       return mul(d, load_s8(reinterpret_cast<const int8_t*>(p + sub_at(group, sub))));
+    else if constexpr (bf16_scale<Format>())
+      return load_bf16(reinterpret_cast<const uint16_t*>(p + 32 * group));
     else
-      return half(32 * group);
+      return half(32 * (group * Layout::kSubs + sub));
   }
   /// The offset; its negative for super-blocks of 16 (see group_of_16).
   inline F offset(int64_t group, int sub) const {
@@ -251,7 +254,7 @@ void prepare_int8(const float* x, int64_t cols, int64_t count, uint8_t* out) {
 template <class... Formats>
 void fill_formats(KernelTable& table, FormatList<Formats...>) {
   int i = 0;
-  ((table.int8[i++] = int8_run<Formats>), ...);
+  ((table.int8[i++] = int8_run<typename KernelOf<Formats>::type>), ...);
 }
 
 }  // namespace

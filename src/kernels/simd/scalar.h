@@ -139,6 +139,11 @@ inline F load_u8(const uint8_t* p) {
   LISSOM_LANES r.v[i] = p[i];
   return r;
 }
+inline F load_bf16(const uint16_t* p) {
+  F r;
+  LISSOM_LANES r.v[i] = bf16_to_float(p[i]);
+  return r;
+}
 /// The even (low) and odd (high) bf16 of 16 pairs.
 inline F load_bf16_even(const uint16_t* p) {
   F r;

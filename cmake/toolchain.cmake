@@ -33,7 +33,8 @@ function(lissom_precompile target)
   endif()
 endfunction()
 
-# The release build optimizes fully where the arithmetic is; parsing and printing compile in half the time with less.
+# The release build optimizes fully where the arithmetic is. Parsing compiles in half the time with less; the command line
+# and the tests, which only call the library, in a third with nothing.
 function(lissom_optimize target level)
   target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:${level}>)
 endfunction()

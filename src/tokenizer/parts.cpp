@@ -31,7 +31,8 @@ Result<void> read_scored_vocab(const Fields& model, Parts& parts) {
 }
 
 Result<void> read_vocab(const Fields& model, Parts& parts) {
-  if (const Json* list = model.find("vocab"); list != nullptr && list->is_array())
+  const Json *list = model.find("vocab"), *type = model.find("type");
+  if (list != nullptr && list->is_array() && (type == nullptr || *type == "Unigram"))
     return read_scored_vocab(model, parts);
   LISSOM_TRY(const Fields fields, model.object("vocab"));
   const Json& vocab = *model.find("vocab");

@@ -68,6 +68,14 @@ void normalise_eight(const float* importance, float* v) {
   for (int i = 0; i < 8; ++i) v[i] = most > 0 ? importance[i] / most : 1.0F;
 }
 
+CodebookTarget codebook_target(Target target) {
+#if defined(__x86_64__)
+  if (target == Target::avx512) return avx512_codebook_target();
+  if (target == Target::avx2) return avx2_codebook_target();
+#endif
+  return portable_codebook_target();
+}
+
 }  // namespace
 
 Codebook::Codebook(const CodebookSpec& spec) : dims_(spec.dims), base_(spec.base) {
@@ -217,24 +225,14 @@ void CodebookCodec::decode_blocks(const std::byte* blocks, int64_t n_blocks, flo
 std::span<const CodebookTarget> codebook_targets() {
   static const std::vector<CodebookTarget> targets = [] {
     std::vector<CodebookTarget> list;
-    for (const SearchTarget& target : search_targets()) {
-#if defined(__x86_64__)
-      for (const CodebookTarget& mine : {avx512_codebook_target(), avx2_codebook_target()})
-        if (mine.name == target.name) list.push_back(mine);
-#endif
-      if (target.name == "scalar") list.push_back(portable_codebook_target());
-    }
+    for (const Target target : supported_targets()) list.push_back(codebook_target(target));
     return list;
   }();
   return targets;
 }
 
 const CodebookTarget& active_codebook_target() {
-  static const CodebookTarget& active = []() -> const CodebookTarget& {
-    for (const CodebookTarget& target : codebook_targets())
-      if (target.name == active_search_target().name) return target;
-    return codebook_targets().back();
-  }();
+  static const CodebookTarget active = codebook_target(active_target().value_or(supported_targets().front()));
   return active;
 }
 

@@ -7,7 +7,7 @@
 namespace lissom {
 
 CodebookTarget avx2_codebook_target() {
-  return {"avx2", LANES::search_codebook, LANES::round_codebook};
+  return {Target::avx2, LANES::search_codebook, LANES::round_codebook};
 }
 
 }  // namespace lissom

@@ -7,7 +7,7 @@
 namespace lissom {
 
 CodebookTarget avx512_codebook_target() {
-  return {"avx512", LANES::search_codebook, LANES::round_codebook};
+  return {Target::avx512, LANES::search_codebook, LANES::round_codebook};
 }
 
 }  // namespace lissom

@@ -5,7 +5,7 @@
 namespace lissom {
 
 CodebookTarget portable_codebook_target() {
-  return {"scalar", LANES::search_codebook, LANES::round_codebook};
+  return {Target::scalar, LANES::search_codebook, LANES::round_codebook};
 }
 
 }  // namespace lissom

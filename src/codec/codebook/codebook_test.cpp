@@ -83,13 +83,14 @@ TEST(Codebook, EveryTargetChoosesAndRoundsTheSame) {
       for (const CodebookTarget& target : codebook_targets()) {
         target.search(spec, codec->codebook(), w.data(), importance, period, blocks, got.data());
         for (size_t b = 0; b < expected.size(); ++b) {
-          EXPECT_EQ(expected[b].d, got[b].d) << codec->name() << " " << target.name << " " << b;
-          EXPECT_EQ(expected[b].negative, got[b].negative) << codec->name() << " " << target.name;
+          EXPECT_EQ(expected[b].d, got[b].d) << codec->name() << " " << target_name(target.target) << " " << b;
+          EXPECT_EQ(expected[b].negative, got[b].negative)
+              << codec->name() << " " << target_name(target.target);
           EXPECT_EQ(std::memcmp(expected[b].s, got[b].s, sizeof got[b].s), 0)
-              << codec->name() << " " << target.name;
+              << codec->name() << " " << target_name(target.target);
         }
         target.round(spec, codec->codebook(), 32, scale.data(), shift.data(), w.data(), weigh, codes.data());
-        EXPECT_EQ(expected_codes, codes) << codec->name() << " " << target.name;
+        EXPECT_EQ(expected_codes, codes) << codec->name() << " " << target_name(target.target);
       }
     }
   }

@@ -5,14 +5,14 @@
 
 #include <cstdint>
 #include <span>
-#include <string_view>
 
+#include "base/cpu.h"
 #include "codec/codebook/codebook.h"
 
 namespace lissom {
 
 struct CodebookTarget {
-  std::string_view name;
+  Target target;
   /// Parameters of consecutive blocks. v: importances of v_blocks blocks, used cyclically, at most 1 and not
   /// all 0 in a sub-block; or null for 1.
   void (*search)(const CodebookSpec& spec, const Codebook& book, const float* w, const float* v,
@@ -26,9 +26,9 @@ struct CodebookTarget {
 [[nodiscard]] CodebookTarget portable_codebook_target();
 [[nodiscard]] CodebookTarget avx2_codebook_target();
 [[nodiscard]] CodebookTarget avx512_codebook_target();
-/// Those that this machine runs, in the order of search_targets().
+/// Those that this machine runs, best first.
 [[nodiscard]] std::span<const CodebookTarget> codebook_targets();
-/// The one with the name of active_search_target().
+/// That of base's active_target().
 [[nodiscard]] const CodebookTarget& active_codebook_target();
 
 }  // namespace lissom

@@ -229,7 +229,7 @@ TEST(Plan, ASchemeIsPickedToFit) {
   const auto none = pick_scheme(checkpoint, 1.0, 0, true);
   ASSERT_FALSE(none);
   EXPECT_THAT(none.error().message,
-              AllOf(HasSubstr("smallest possible here is Q2_K"), HasSubstr("bits per weight")));
+              AllOf(HasSubstr("smallest possible here is IQ1_S"), HasSubstr("bits per weight")));
   EXPECT_FALSE(pick_scheme(checkpoint, 0, 1000, true));
 }
 

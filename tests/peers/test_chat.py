@@ -10,9 +10,9 @@ from transformers.utils.chat_template_utils import _compile_jinja_template
 TURNS = ["What is two plus two?", "And three plus three? Say it in one sentence."]
 
 
-def chat(lissom, model, turns, *flags):
+def chat(lissom, model, turns, *flags, predict=24):
     text = "".join(t + "\n" for t in turns)
-    done = run(lissom, "chat", model, "--json", "--quiet", "--temperature", "0", "-n", "24", *flags, input=text.encode())
+    done = run(lissom, "chat", model, "--json", "--quiet", "--temperature", "0", "-n", predict, *flags, input=text.encode())
     return [json.loads(line) for line in done.stdout.decode().splitlines()]
 
 
@@ -37,7 +37,7 @@ def test_turns_keep_what_was_read(lissom, smollm2_gguf, template):
 
 def test_answers_are_streamed_to_standard_output(lissom, smollm2_gguf):
     done = run(lissom, "chat", smollm2_gguf, "--temperature", "0", "-n", "8", input=b"Hello!\n")
-    answer = chat(lissom, smollm2_gguf, ["Hello!"], "-n", "8")[0]
+    answer = chat(lissom, smollm2_gguf, ["Hello!"], predict=8)[0]
     assert done.stdout.decode() == answer["content"] + "\n"
     assert b"stopped: " in done.stderr
     assert run(lissom, "chat", smollm2_gguf, input=b"").stdout == b""

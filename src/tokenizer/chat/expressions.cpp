@@ -95,6 +95,7 @@ Result<Value> repeat(const Value& v, int64_t times, Budget& budget) {
 }  // namespace
 
 Result<Value> arithmetic(const std::string& op, const Value& a, const Value& b, Budget& budget) {
+  if (op == "%" && a.text() != nullptr) return bad_input("formatting by '%' is not supported");
   for (const Value* v : {&a, &b})
     if (const auto* u = v->as<Undefined>(); u != nullptr && u->why) return bad_input(*u->why);
   int64_t i = 0, j = 0;
@@ -119,7 +120,6 @@ Result<Value> arithmetic(const std::string& op, const Value& a, const Value& b, 
   }
   if (op == "*" && b.integer(j) && (a.text() != nullptr || is_list(a))) return repeat(a, j, budget);
   if (op == "*" && a.integer(i) && (b.text() != nullptr || is_list(b))) return repeat(b, i, budget);
-  if (op == "%" && a.text() != nullptr) return bad_input("formatting by '%' is not supported");
   return bad_input("unsupported operand type(s) for " + op + ": '" + type_name(a) + "' and '" + type_name(b) +
                    "'");
 }

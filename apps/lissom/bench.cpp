@@ -2,11 +2,11 @@
 
 #include <fmt/core.h>
 
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "command.h"
 #include "console.h"
 #include "lissom/eval.h"
 #include "table.h"
@@ -76,23 +76,22 @@ int run(const Options& o) {
 }  // namespace
 
 void add_bench(CLI::App& app, int& exit_code) {
-  CLI::App* verb = app.add_subcommand("bench", "Measure tokens per second, load time and memory");
+  Command verb(app, "bench", "Measure tokens per second, load time and memory");
   auto o = std::make_shared<Options>();
-  verb->add_option("MODEL", o->model, "A folder, a .gguf, or org/name on the Hugging Face hub")->required();
-  verb->add_option("--revision", o->revision, kRevisionHelp);
-  verb->add_option("--threads,-t", o->bench.threads,
-                   "Thread counts, separated by commas; 0: all physical cores")
-      ->delimiter(',')
-      ->check(CLI::Range(0, 1024));
-  verb->add_option("--prompt", o->bench.prompt, "Tokens of the prompt")->capture_default_str();
-  verb->add_option("--generate", o->bench.generate, "Tokens to generate, one at a time")->capture_default_str();
-  verb->add_option("--repeats", o->bench.repeats, "Timed runs; the median counts")->capture_default_str();
-  verb->add_flag("--json", o->json, "Print one JSON object");
-  verb->add_flag("--quiet,-q", o->quiet, "No progress");
-  verb->footer(
+  verb.option("MODEL", o->model, "A folder, a .gguf, or org/name on the Hugging Face hub").required();
+  verb.option("--revision", o->revision, kRevisionHelp);
+  verb.option("--threads,-t", o->bench.threads, "Thread counts, separated by commas; 0: all physical cores")
+      .comma_separated()
+      .between(0, 1024);
+  verb.option("--prompt", o->bench.prompt, "Tokens of the prompt").show_default();
+  verb.option("--generate", o->bench.generate, "Tokens to generate, one at a time").show_default();
+  verb.option("--repeats", o->bench.repeats, "Timed runs; the median counts").show_default();
+  verb.flag("--json", o->json, "Print one JSON object");
+  verb.flag("--quiet,-q", o->quiet, "No progress");
+  verb.footer(
       "Peak memory is the process's so far, so that later thread counts never report less.\n"
       "Example:\n  lissom bench model.gguf --threads 1,2 --prompt 512 --generate 64 --json");
-  verb->callback([o, &exit_code] { exit_code = run(*o); });
+  verb.action([o, &exit_code] { exit_code = run(*o); });
 }
 
 }  // namespace lissom::cli

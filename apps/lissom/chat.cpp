@@ -3,7 +3,6 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -14,6 +13,7 @@
 #include <vector>
 
 #include "base/file.h"
+#include "command.h"
 #include "console.h"
 #include "lissom/chat.h"
 #include "lissom/gguf.h"
@@ -242,28 +242,24 @@ Result<int> run(const Options& o) {
 }  // namespace
 
 void add_chat(CLI::App& app, int& exit_code) {
-  CLI::App* verb = app.add_subcommand("chat", "Hold a conversation: each line of standard input is a turn");
+  Command verb(app, "chat", "Hold a conversation: each line of standard input is a turn");
   auto o = std::make_shared<Options>();
-  verb->add_option("MODEL", o->model, "A folder, a .gguf file or a hub id (org/name)")->required();
-  verb->add_option("--revision", o->revision, kRevisionHelp);
-  verb->add_option("--system", o->system, "The system message");
-  verb->add_option("--chat-template", o->template_file,
-                   "A file with the chat template, in place of the model's own");
-  verb->add_option("--predict,-n", o->predict, "Tokens of an answer at most")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 1 << 24));
-  verb->add_option("--ctx", o->context, "Tokens of the conversation; 0: the model's own, up to 4096")
-      ->check(CLI::Range(0, 1 << 24));
+  verb.option("MODEL", o->model, "A folder, a .gguf file or a hub id (org/name)").required();
+  verb.option("--revision", o->revision, kRevisionHelp);
+  verb.option("--system", o->system, "The system message");
+  verb.option("--chat-template", o->template_file,
+              "A file with the chat template, in place of the model's own");
+  verb.option("--predict,-n", o->predict, "Tokens of an answer at most").show_default().between(1, 1 << 24);
+  verb.option("--ctx", o->context, "Tokens of the conversation; 0: the model's own, up to 4096")
+      .between(0, 1 << 24);
   add_sampling(verb, o->sampling);
-  verb->add_option("--threads,-t", o->runtime.threads, "0: all physical cores")->check(CLI::Range(0, 1024));
-  verb->add_option("--cache", o->cache, "Type of the KV cache")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"f16", "q8_0"}));
-  verb->add_flag("--exact", o->runtime.exact, "F32 arithmetic on dequantized weights: slow, the yardstick");
-  verb->add_flag("--json", o->json, "One JSON object for each answer, on a line of its own");
-  verb->add_flag("--quiet,-q", o->quiet, "Neither prompt nor timing on standard error");
-  verb->footer("Example:\n  lissom chat model.gguf --system \"You are terse.\"");
-  verb->callback([o, &exit_code] {
+  verb.option("--threads,-t", o->runtime.threads, "0: all physical cores").between(0, 1024);
+  verb.option("--cache", o->cache, "Type of the KV cache").show_default().one_of({"f16", "q8_0"});
+  verb.flag("--exact", o->runtime.exact, "F32 arithmetic on dequantized weights: slow, the yardstick");
+  verb.flag("--json", o->json, "One JSON object for each answer, on a line of its own");
+  verb.flag("--quiet,-q", o->quiet, "Neither prompt nor timing on standard error");
+  verb.footer("Example:\n  lissom chat model.gguf --system \"You are terse.\"");
+  verb.action([o, &exit_code] {
     o->runtime.cache = o->cache == "q8_0" ? CacheType::q8_0 : CacheType::f16;
     const auto code = run(*o);
     exit_code = code ? *code : fail(code.error());

@@ -2,7 +2,6 @@
 
 #include <fmt/core.h>
 
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -10,6 +9,7 @@
 
 #include "base/threads.h"
 #include "bytes.h"
+#include "command.h"
 #include "console.h"
 #include "lissom/compress.h"
 #include "pipeline/forecast.h"
@@ -167,30 +167,29 @@ Result<int> run(const Options& o) {
 }  // namespace
 
 void add_check(CLI::App& app, int& exit_code) {
-  CLI::App* verb = app.add_subcommand("check", "Foretell memory, disk and time of a job, from headers alone");
+  Command verb(app, "check", "Foretell memory, disk and time of a job, from headers alone");
   auto o = std::make_shared<Options>();
-  verb->add_option("MODEL", o->job.model, "A folder, a .gguf file or a hub id (org/name)")->required();
-  verb->add_option("--scheme,-s", o->schemes,
-                   "Schemes to foretell, with commas; else all that --size picks from")
-      ->delimiter(',');
-  verb->add_option("--ram", o->ram, "Memory that may be used: 8GB; else what is available");
-  verb->add_option("--disk", o->disk, "Disk space that may be used; else what is free at --out");
-  verb->add_option("--out,-o", o->out, "Where the output would go")->capture_default_str();
-  verb->add_option("--ctx", o->context, "Positions that `run` keeps, up to the model's own limit")
-      ->capture_default_str()
-      ->check(CLI::Range(8, 1 << 24));
-  verb->add_option("--calib", o->calib, "As for compress: a text, or none");
-  verb->add_flag("--no-verify", o->no_verify, "As for compress: without evaluation");
-  verb->add_flag("--no-time", o->no_time, "Leave the measurement of this machine out, and the times with it");
-  verb->add_option("--threads,-t", o->job.threads, "0: the number of physical cores")
-      ->capture_default_str()
-      ->check(CLI::Range(0, 1024));
-  verb->add_flag("--json", o->json, "Print one JSON object");
-  verb->add_flag("--quiet,-q", o->quiet, "No progress");
-  verb->footer(
+  verb.option("MODEL", o->job.model, "A folder, a .gguf file or a hub id (org/name)").required();
+  verb.option("--scheme,-s", o->schemes, "Schemes to foretell, with commas; else all that --size picks from")
+      .comma_separated();
+  verb.option("--ram", o->ram, "Memory that may be used: 8GB; else what is available");
+  verb.option("--disk", o->disk, "Disk space that may be used; else what is free at --out");
+  verb.option("--out,-o", o->out, "Where the output would go").show_default();
+  verb.option("--ctx", o->context, "Positions that `run` keeps, up to the model's own limit")
+      .show_default()
+      .between(8, 1 << 24);
+  verb.option("--calib", o->calib, "As for compress: a text, or none");
+  verb.flag("--no-verify", o->no_verify, "As for compress: without evaluation");
+  verb.flag("--no-time", o->no_time, "Leave the measurement of this machine out, and the times with it");
+  verb.option("--threads,-t", o->job.threads, "0: the number of physical cores")
+      .show_default()
+      .between(0, 1024);
+  verb.flag("--json", o->json, "Print one JSON object");
+  verb.flag("--quiet,-q", o->quiet, "No progress");
+  verb.footer(
       "Weights are not read. Exit code: 0 where a scheme fits, 1 where none does, 2 bad input.\n"
       "Example:\n  lissom check ./SmolLM2-135M --ram 1GB --disk 200MB");
-  verb->callback([o, &exit_code] {
+  verb.action([o, &exit_code] {
     const auto code = run(*o);
     end_progress();
     exit_code = code ? *code : interrupted() ? 130 : fail(code.error());

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "command.h"
 #include "verbs.h"
 
 namespace lissom::cli {
@@ -82,13 +83,11 @@ std::string fish(const std::vector<Words>& verbs) {
 }  // namespace
 
 void add_completion(CLI::App& app, int& exit_code) {
-  CLI::App* verb = app.add_subcommand("completion", "Print a shell completion script");
-  verb->footer("Example:\n  lissom completion bash > /etc/bash_completion.d/lissom");
+  Command verb(app, "completion", "Print a shell completion script");
+  verb.footer("Example:\n  lissom completion bash > /etc/bash_completion.d/lissom");
   auto shell = std::make_shared<std::string>();
-  verb->add_option("SHELL", *shell, "bash, zsh or fish")
-      ->required()
-      ->check(CLI::IsMember({"bash", "zsh", "fish"}));
-  verb->callback([&app, &exit_code, shell] {
+  verb.option("SHELL", *shell, "bash, zsh or fish").required().one_of({"bash", "zsh", "fish"});
+  verb.action([&app, &exit_code, shell] {
     const auto verbs = words_of(app);
     fmt::print("{}", *shell == "bash" ? bash(verbs) : *shell == "zsh" ? zsh(verbs) : fish(verbs));
     exit_code = 0;

@@ -2,7 +2,6 @@
 
 #include <fmt/core.h>
 
-#include <CLI/CLI.hpp>
 #include <cmath>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -10,6 +9,7 @@
 #include <vector>
 
 #include "bytes.h"
+#include "command.h"
 #include "console.h"
 #include "pipeline/compress_job.h"
 #include "table.h"
@@ -25,7 +25,7 @@ struct Arguments {
   std::string out, calib, imatrix, save_imatrix, eval_text, report, size;
   std::vector<std::string> targets, schemes;
   double max_kld = NAN, max_ppl_delta = NAN;
-  bool no_verify = false, json = false, quiet = false;
+  bool no_verify = false, no_check = false, json = false, quiet = false;
 };
 
 Result<CompressJob> job_of(const Arguments& a) {
@@ -44,6 +44,7 @@ Result<CompressJob> job_of(const Arguments& a) {
   job.eval_text = path(a.eval_text);
   job.report = path(a.report);
   job.verify = !a.no_verify;
+  job.check_room = !a.no_check;
   if (!std::isnan(a.max_kld)) job.max_kld = a.max_kld;
   if (!std::isnan(a.max_ppl_delta)) job.max_ppl_delta = a.max_ppl_delta;
   if (!a.size.empty()) {
@@ -136,48 +137,44 @@ int run(const Arguments& a) {
 }  // namespace
 
 void add_compress(CLI::App& app, int& exit_code) {
-  CLI::App* verb = app.add_subcommand("compress", "Make a model smaller, and measure what it lost");
+  Command verb(app, "compress", "Make a model smaller, and measure what it lost");
   auto a = std::make_shared<Arguments>();
-  verb->add_option("model", a->job.model, "A folder, a .gguf, or org/name on the Hugging Face hub")->required();
-  verb->add_option("--revision", a->job.revision, kRevisionHelp);
-  verb->add_option("-o,--out", a->out, "A .gguf to write, or a folder (MODEL-SCHEME.gguf in it)");
-  verb->add_option("-t,--target", a->targets, "quality, balanced or size; several with commas")->delimiter(',');
-  verb->add_option("-s,--scheme", a->schemes, "Q4_K_M and the like, or a YAML file; several with commas")
-      ->delimiter(',');
-  verb->add_option("--bpw", a->job.bits_per_weight, "The best scheme within so many bits per weight")
-      ->check(CLI::PositiveNumber);
-  verb->add_option("--size", a->size, "The best scheme whose file is no larger: 80MB, 1.5GB");
-  verb->add_option("--calib", a->calib,
-                   "Text for the importance statistics, or none; else the model samples its own");
-  verb->add_option("--calib-chunks", a->job.calib_chunks,
-                   "At most so many chunks of 512 tokens; 0: all of the text")
-      ->capture_default_str();
-  verb->add_option("--imatrix", a->imatrix, "Importance statistics of llama-imatrix or --save-imatrix");
-  verb->add_option("--save-imatrix", a->save_imatrix, "Keep the statistics, as llama-quantize reads them");
-  verb->add_option("--eval-text", a->eval_text,
-                   "Text to judge by; else the tail of --calib, or the model's own");
-  verb->add_option("--eval-chunks", a->job.eval_chunks, "At most so many windows; 0: all of the text")
-      ->capture_default_str();
-  verb->add_option("--ctx", a->job.context, "Tokens per window of the evaluation")->capture_default_str();
-  verb->add_flag("--no-verify", a->no_verify, "Do not evaluate what was written");
-  verb->add_option("--max-kld", a->max_kld, "Exit 1 where the mean KL divergence (nats) is larger");
-  verb->add_option("--max-ppl-delta", a->max_ppl_delta, "Exit 1 where perplexity grows by more");
-  verb->add_option("--report", a->report, "Folder for report.json and report.html");
-  verb->add_option("--threads", a->job.threads, "0: the number of physical cores")->capture_default_str();
-  verb->add_option("--seed", a->job.seed, "Of all that is sampled")->capture_default_str();
-  verb->add_flag(
-      "--no-check", [a](int64_t) { a->job.check_room = false; }, "Start even where memory or disk will not do");
-  verb->add_flag("--dry-run", a->job.dry_run, "Print the plan and stop");
-  verb->add_flag("--json", a->json, "Print one JSON object");
-  verb->add_flag("-q,--quiet", a->quiet, "No progress");
-  verb->footer(
+  verb.option("model", a->job.model, "A folder, a .gguf, or org/name on the Hugging Face hub").required();
+  verb.option("--revision", a->job.revision, kRevisionHelp);
+  verb.option("-o,--out", a->out, "A .gguf to write, or a folder (MODEL-SCHEME.gguf in it)");
+  verb.option("-t,--target", a->targets, "quality, balanced or size; several with commas").comma_separated();
+  verb.option("-s,--scheme", a->schemes, "Q4_K_M and the like, or a YAML file; several with commas")
+      .comma_separated();
+  verb.option("--bpw", a->job.bits_per_weight, "The best scheme within so many bits per weight").positive();
+  verb.option("--size", a->size, "The best scheme whose file is no larger: 80MB, 1.5GB");
+  verb.option("--calib", a->calib,
+              "Text for the importance statistics, or none; else the model samples its own");
+  verb.option("--calib-chunks", a->job.calib_chunks, "At most so many chunks of 512 tokens; 0: all of the text")
+      .show_default();
+  verb.option("--imatrix", a->imatrix, "Importance statistics of llama-imatrix or --save-imatrix");
+  verb.option("--save-imatrix", a->save_imatrix, "Keep the statistics, as llama-quantize reads them");
+  verb.option("--eval-text", a->eval_text, "Text to judge by; else the tail of --calib, or the model's own");
+  verb.option("--eval-chunks", a->job.eval_chunks, "At most so many windows; 0: all of the text")
+      .show_default();
+  verb.option("--ctx", a->job.context, "Tokens per window of the evaluation").show_default();
+  verb.flag("--no-verify", a->no_verify, "Do not evaluate what was written");
+  verb.option("--max-kld", a->max_kld, "Exit 1 where the mean KL divergence (nats) is larger");
+  verb.option("--max-ppl-delta", a->max_ppl_delta, "Exit 1 where perplexity grows by more");
+  verb.option("--report", a->report, "Folder for report.json and report.html");
+  verb.option("--threads", a->job.threads, "0: the number of physical cores").show_default();
+  verb.option("--seed", a->job.seed, "Of all that is sampled").show_default();
+  verb.flag("--no-check", a->no_check, "Start even where memory or disk will not do");
+  verb.flag("--dry-run", a->job.dry_run, "Print the plan and stop");
+  verb.flag("--json", a->json, "Print one JSON object");
+  verb.flag("-q,--quiet", a->quiet, "No progress");
+  verb.footer(
       "Examples:\n"
       "  lissom compress ./SmolLM2-135M --target balanced -o smollm2.gguf\n"
       "  lissom compress ./SmolLM2-135M -o out --target quality,balanced,size --report out\n"
       "  lissom compress model.gguf --size 80MB --calib text.txt --max-kld 0.05\n"
       "Exit code: 0 done, 1 a limit is not met, 2 bad input, 130 stopped by Ctrl-C (the same command goes "
       "on).");
-  verb->callback([a, &exit_code] { exit_code = run(*a); });
+  verb.action([a, &exit_code] { exit_code = run(*a); });
 }
 
 }  // namespace lissom::cli

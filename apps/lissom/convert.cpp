@@ -2,10 +2,10 @@
 
 #include <fmt/core.h>
 
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "command.h"
 #include "console.h"
 #include "lissom/model.h"
 #include "verbs.h"
@@ -42,24 +42,23 @@ Result<void> run(const Arguments& a) {
 }  // namespace
 
 void add_convert(CLI::App& app, int& exit_code) {
-  CLI::App* verb =
-      app.add_subcommand("convert", "Convert between a Hugging Face folder and a GGUF, without compressing");
-  verb->footer(
+  Command verb(app, "convert", "Convert between a Hugging Face folder and a GGUF, without compressing");
+  verb.footer(
       "Examples:\n"
       "  lissom convert ./SmolLM2-135M smollm2.gguf --type F16\n"
       "  lissom convert smollm2.gguf ./SmolLM2-135M --type BF16");
   auto a = std::make_shared<Arguments>();
-  verb->add_option("IN", a->in, "Hugging Face folder, GGUF, or org/name on the Hugging Face hub")->required();
-  verb->add_option("--revision", a->revision, kRevisionHelp);
-  verb->add_option("OUT", a->out, "a .gguf file, or a new folder")->required();
-  verb->add_option("--type", a->options.type,
-                   "of matrices: keep, F32, F16 or BF16; quantized tensors become F32 with keep")
-      ->capture_default_str();
-  verb->add_option("--shard-size", a->shard_gigabytes, "GB of each safetensors file")
-      ->capture_default_str()
-      ->check(CLI::Range(0.000001, 1000.0));
-  verb->add_flag("--json", a->json, "print what was written as JSON");
-  verb->callback([a, &exit_code] {
+  verb.option("IN", a->in, "Hugging Face folder, GGUF, or org/name on the Hugging Face hub").required();
+  verb.option("--revision", a->revision, kRevisionHelp);
+  verb.option("OUT", a->out, "a .gguf file, or a new folder").required();
+  verb.option("--type", a->options.type,
+              "of matrices: keep, F32, F16 or BF16; quantized tensors become F32 with keep")
+      .show_default();
+  verb.option("--shard-size", a->shard_gigabytes, "GB of each safetensors file")
+      .show_default()
+      .between(0.000001, 1000.0);
+  verb.flag("--json", a->json, "print what was written as JSON");
+  verb.action([a, &exit_code] {
     const auto done = run(*a);
     exit_code = done ? 0 : fail(done.error());
   });

@@ -2,12 +2,12 @@
 
 #include <fmt/core.h>
 
-#include <CLI/CLI.hpp>
 #include <cmath>
 #include <memory>
 #include <optional>
 #include <string>
 
+#include "command.h"
 #include "console.h"
 #include "data/text.h"
 #include "lissom/eval.h"
@@ -117,32 +117,29 @@ int run(const Arguments& a) {
 }  // namespace
 
 void add_eval(CLI::App& app, int& exit_code) {
-  CLI::App* verb = app.add_subcommand("eval", "Measure perplexity, and the KL divergence from a base model");
+  Command verb(app, "eval", "Measure perplexity, and the KL divergence from a base model");
   auto a = std::make_shared<Arguments>();
-  verb->add_option("MODEL", a->model, "A folder, a .gguf, or org/name on the Hugging Face hub")->required();
-  verb->add_option("--revision", a->revision, kRevisionHelp);
-  verb->add_option("--against", a->base, "The base to compare with, mostly what MODEL was made from");
-  verb->add_option("--text", a->text, "UTF-8 text to read");
-  verb->add_option("--ctx", a->options.context, "Tokens per window; the second half of each is scored")
-      ->capture_default_str();
-  verb->add_option("--chunks", a->options.chunks, "At most so many windows; 0: all of the text")
-      ->capture_default_str();
-  verb->add_flag("--exact-base", a->options.exact_base,
-                 "Run the base in F32 arithmetic: `eval F --against F` then shows what fast kernels cost");
-  verb->add_flag("--exact", a->options.runtime.exact, "Run both in F32 arithmetic");
-  verb->add_option("--max-kld", a->max_kld, "Exit 1 where the mean KL divergence (nats) is larger");
-  verb->add_option("--max-ppl-delta", a->max_ppl_delta,
-                   "Exit 1 where perplexity is larger than the base's by more");
-  verb->add_option("--threads", a->options.runtime.threads, "0: the number of physical cores")
-      ->capture_default_str();
-  verb->add_flag("--json", a->json, "Print one JSON object");
-  verb->add_flag("-q,--quiet", a->quiet, "No progress");
-  verb->footer(
+  verb.option("MODEL", a->model, "A folder, a .gguf, or org/name on the Hugging Face hub").required();
+  verb.option("--revision", a->revision, kRevisionHelp);
+  verb.option("--against", a->base, "The base to compare with, mostly what MODEL was made from");
+  verb.option("--text", a->text, "UTF-8 text to read");
+  verb.option("--ctx", a->options.context, "Tokens per window; the second half of each is scored")
+      .show_default();
+  verb.option("--chunks", a->options.chunks, "At most so many windows; 0: all of the text").show_default();
+  verb.flag("--exact-base", a->options.exact_base,
+            "Run the base in F32 arithmetic: `eval F --against F` then shows what fast kernels cost");
+  verb.flag("--exact", a->options.runtime.exact, "Run both in F32 arithmetic");
+  verb.option("--max-kld", a->max_kld, "Exit 1 where the mean KL divergence (nats) is larger");
+  verb.option("--max-ppl-delta", a->max_ppl_delta, "Exit 1 where perplexity is larger than the base's by more");
+  verb.option("--threads", a->options.runtime.threads, "0: the number of physical cores").show_default();
+  verb.flag("--json", a->json, "Print one JSON object");
+  verb.flag("-q,--quiet", a->quiet, "No progress");
+  verb.footer(
       "Examples:\n"
       "  lissom eval small.gguf --against ./SmolLM2-135M --text wiki.test.raw --chunks 20\n"
       "  lissom eval small.gguf --against big.gguf --text wiki.test.raw --max-kld 0.05 --json\n"
       "Exit code: 0 done, 1 a limit is not met, 2 bad input.");
-  verb->callback([a, &exit_code] { exit_code = run(*a); });
+  verb.action([a, &exit_code] { exit_code = run(*a); });
 }
 
 }  // namespace lissom::cli

@@ -3,7 +3,6 @@
 
 #include <fmt/core.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -17,6 +16,7 @@
 #include <vector>
 
 #include "base/text.h"
+#include "command.h"
 #include "console.h"
 #include "format/json.h"
 #include "format/safetensors.h"
@@ -294,18 +294,18 @@ struct Options {
 }  // namespace
 
 void add_info(CLI::App& app, int& exit_code) {
-  CLI::App* verb = app.add_subcommand("info", "What a model file or folder holds, and its bits per weight");
-  verb->footer(
+  Command verb(app, "info", "What a model file or folder holds, and its bits per weight");
+  verb.footer(
       "Bits per weight counts every byte of every tensor, scales and all, over the number of weights.\n\n"
       "Example:\n  lissom info model.gguf --tensors");
   auto options = std::make_shared<Options>();
-  verb->add_option("MODEL", options->model,
-                   "a .gguf or .safetensors file, a Hugging Face folder, or org/name on the Hugging Face hub")
-      ->required();
-  verb->add_option("--revision", options->revision, kRevisionHelp);
-  verb->add_flag("--tensors", options->tensors, "list every tensor");
-  verb->add_flag("--json", options->json, "print one JSON object");
-  verb->callback([&exit_code, options] {
+  verb.option("MODEL", options->model,
+              "a .gguf or .safetensors file, a Hugging Face folder, or org/name on the Hugging Face hub")
+      .required();
+  verb.option("--revision", options->revision, kRevisionHelp);
+  verb.flag("--tensors", options->tensors, "list every tensor");
+  verb.flag("--json", options->json, "print one JSON object");
+  verb.action([&exit_code, options] {
     const auto description = describe(options->model, options->revision);
     if (!description) {
       exit_code = fail(description.error());

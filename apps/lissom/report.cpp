@@ -2,11 +2,11 @@
 
 #include <fmt/core.h>
 
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "command.h"
 #include "report/report.h"
 #include "verbs.h"
 
@@ -42,13 +42,13 @@ int run(const Arguments& a) {
 }  // namespace
 
 void add_report(CLI::App& app, int& exit_code) {
-  CLI::App* verb = app.add_subcommand("report", "Put reports of the same source together on one page");
+  Command verb(app, "report", "Put reports of the same source together on one page");
   auto a = std::make_shared<Arguments>();
-  verb->add_option("reports", a->reports, "report.json files that compress wrote")->required();
-  verb->add_option("-o,--out", a->out, "Folder for report.json and report.html")->capture_default_str();
-  verb->add_flag("--json", a->json, "Print the merged report");
-  verb->footer("Example:\n  lissom report small/report.json large/report.json -o both");
-  verb->callback([a, &exit_code] { exit_code = run(*a); });
+  verb.option("reports", a->reports, "report.json files that compress wrote").required();
+  verb.option("-o,--out", a->out, "Folder for report.json and report.html").show_default();
+  verb.flag("--json", a->json, "Print the merged report");
+  verb.footer("Example:\n  lissom report small/report.json large/report.json -o both");
+  verb.action([a, &exit_code] { exit_code = run(*a); });
 }
 
 }  // namespace lissom::cli

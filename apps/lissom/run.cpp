@@ -3,7 +3,6 @@
 
 #include <fmt/core.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -14,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "command.h"
 #include "console.h"
 #include "lissom/gguf.h"
 #include "lissom/runtime.h"
@@ -224,30 +224,26 @@ Result<int> run(const Options& o) {
 }  // namespace
 
 void add_run(CLI::App& app, int& exit_code) {
-  CLI::App* verb = app.add_subcommand("run", "Continue a text; classify or embed it with an encoder");
+  Command verb(app, "run", "Continue a text; classify or embed it with an encoder");
   auto o = std::make_shared<Options>();
-  verb->add_option("MODEL", o->model, "A folder, a .gguf, or org/name on the Hugging Face hub")->required();
-  verb->add_option("--revision", o->revision, kRevisionHelp);
-  verb->add_option("--prompt,-p", o->prompt, "The text; - reads standard input")->required();
-  verb->add_option("--predict,-n", o->predict, "Tokens to generate at most")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 1 << 24));
-  verb->add_option("--ctx", o->context,
-                   "Positions of the cache; 0: what prompt and answer need, up to the model's own")
-      ->check(CLI::Range(0, 1 << 24));
+  verb.option("MODEL", o->model, "A folder, a .gguf, or org/name on the Hugging Face hub").required();
+  verb.option("--revision", o->revision, kRevisionHelp);
+  verb.option("--prompt,-p", o->prompt, "The text; - reads standard input").required();
+  verb.option("--predict,-n", o->predict, "Tokens to generate at most").show_default().between(1, 1 << 24);
+  verb.option("--ctx", o->context,
+              "Positions of the cache; 0: what prompt and answer need, up to the model's own")
+      .between(0, 1 << 24);
   add_sampling(verb, o->sampling);
-  verb->add_option("--threads,-t", o->runtime.threads, "0: all physical cores")->check(CLI::Range(0, 1024));
-  verb->add_option("--cache", o->cache, "Type of the KV cache")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"f16", "q8_0"}));
-  verb->add_flag("--exact", o->runtime.exact, "F32 arithmetic on dequantized weights: slow, the yardstick");
-  verb->add_flag("--ignore-eos", o->ignore_eos, "Do not stop at the end-of-text token");
-  verb->add_flag("--no-special", o->no_special, "Do not add the tokenizer's special tokens to the prompt");
-  verb->add_flag("--no-echo", o->no_echo, "Print the continuation without the prompt");
-  verb->add_flag("--json", o->json, "Print one JSON object at the end");
-  verb->add_flag("--quiet,-q", o->quiet, "No timing on standard error");
-  verb->footer("Example:\n  lissom run model.gguf -p \"The capital of France is\" -n 32 --temperature 0");
-  verb->callback([o, &exit_code] {
+  verb.option("--threads,-t", o->runtime.threads, "0: all physical cores").between(0, 1024);
+  verb.option("--cache", o->cache, "Type of the KV cache").show_default().one_of({"f16", "q8_0"});
+  verb.flag("--exact", o->runtime.exact, "F32 arithmetic on dequantized weights: slow, the yardstick");
+  verb.flag("--ignore-eos", o->ignore_eos, "Do not stop at the end-of-text token");
+  verb.flag("--no-special", o->no_special, "Do not add the tokenizer's special tokens to the prompt");
+  verb.flag("--no-echo", o->no_echo, "Print the continuation without the prompt");
+  verb.flag("--json", o->json, "Print one JSON object at the end");
+  verb.flag("--quiet,-q", o->quiet, "No timing on standard error");
+  verb.footer("Example:\n  lissom run model.gguf -p \"The capital of France is\" -n 32 --temperature 0");
+  verb.action([o, &exit_code] {
     o->runtime.cache = o->cache == "q8_0" ? CacheType::q8_0 : CacheType::f16;
     const auto code = run(*o);
     exit_code = code ? *code : fail(code.error());

@@ -2,13 +2,13 @@
 
 #include <fmt/core.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <string>
 
 #include "base/file.h"
+#include "command.h"
 #include "console.h"
 #include "format/json.h"
 #include "hub/hub.h"
@@ -208,8 +208,8 @@ Result<void> run(const Options& o, bool has_text) {
 }  // namespace
 
 void add_tokenize(CLI::App& app, int& exit_code) {
-  CLI::App* verb = app.add_subcommand("tokenize", "Text to token ids and back");
-  verb->footer(
+  Command verb(app, "tokenize", "Text to token ids and back");
+  verb.footer(
       "Examples:\n"
       "  lissom tokenize model.gguf 'Hello world'\n"
       "  lissom tokenize ./model 'Hello world' --json\n"
@@ -217,29 +217,27 @@ void add_tokenize(CLI::App& app, int& exit_code) {
       "  lissom tokenize ./model --lines < text.txt\n"
       "  lissom tokenize model.gguf --chat messages.json --json");
   auto options = std::make_shared<Options>();
-  verb->add_option("MODEL", options->model,
-                   "Folder, tokenizer.json, tokenizer.model, .gguf, or org/name on the Hugging Face hub")
-      ->required();
-  verb->add_option("--revision", options->revision, kRevisionHelp);
-  CLI::Option* text =
-      verb->add_option("TEXT", options->text, "The text, or ids with --decode; standard input if left out");
-  verb->add_option(
-      "--chat", options->chat,
-      "A JSON file of messages, or of variables with messages, put through the model's chat template");
-  verb->add_flag("--decode", options->decode, "Ids to text");
-  verb->add_flag("--no-special", options->no_special, "Encode: add no special tokens. Decode: leave them out");
-  verb->add_flag("--json", options->json, "One JSON object: ids, tokens, type_ids; or text");
-  verb->add_flag("--lines", options->lines, "Each line of the input by itself");
-  verb->add_flag(
+  verb.option("MODEL", options->model,
+              "Folder, tokenizer.json, tokenizer.model, .gguf, or org/name on the Hugging Face hub")
+      .required();
+  verb.option("--revision", options->revision, kRevisionHelp);
+  const Option text =
+      verb.option("TEXT", options->text, "The text, or ids with --decode; standard input if left out");
+  verb.option("--chat", options->chat,
+              "A JSON file of messages, or of variables with messages, put through the model's chat template");
+  verb.flag("--decode", options->decode, "Ids to text");
+  verb.flag("--no-special", options->no_special, "Encode: add no special tokens. Decode: leave them out");
+  verb.flag("--json", options->json, "One JSON object: ids, tokens, type_ids; or text");
+  verb.flag("--lines", options->lines, "Each line of the input by itself");
+  verb.flag(
       "--json-lines", options->json_lines,
       "Each line is a JSON string, an array of two (a pair), or with --decode an array of ids; so are the "
       "lines printed");
-  verb->add_flag("--type-ids", options->type_ids, "With --json-lines: objects of ids and type_ids");
-  verb->add_flag(
-      "--batch", options->batch,
-      "The lines, read as with --json-lines, are one batch: truncated and padded as tokenizer.json says");
-  verb->callback([options, text, &exit_code] {
-    const auto done = run(*options, text->count() > 0);
+  verb.flag("--type-ids", options->type_ids, "With --json-lines: objects of ids and type_ids");
+  verb.flag("--batch", options->batch,
+            "The lines, read as with --json-lines, are one batch: truncated and padded as tokenizer.json says");
+  verb.action([options, text, &exit_code] {
+    const auto done = run(*options, text.given());
     exit_code = done ? 0 : fail(done.error());
   });
 }

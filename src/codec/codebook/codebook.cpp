@@ -35,14 +35,14 @@ int number_of(PointWord word, int base, int dims) {
 
 /// Squared distances, in levels, between any two halves of a point.
 std::vector<uint8_t> half_distances(int base, int dims) {
-  const int count = power(base, dims / 2);
-  std::vector<uint8_t> table(static_cast<size_t>(count * count));
-  for (int a = 0; a < count; ++a)
-    for (int b = 0; b < count; ++b) {
+  const auto count = static_cast<size_t>(power(base, dims / 2));
+  std::vector<uint8_t> table(count * count);
+  for (size_t a = 0; a < count; ++a)
+    for (size_t b = 0; b < count; ++b) {
       int sum = 0;
-      for (int x = a, y = b, i = 0; i < dims / 2; ++i, x /= base, y /= base)
+      for (int x = static_cast<int>(a), y = static_cast<int>(b), i = 0; i < dims / 2; ++i, x /= base, y /= base)
         sum += (x % base - y % base) * (x % base - y % base);
-      table[static_cast<size_t>(a * count + b)] = static_cast<uint8_t>(sum);
+      table[a * count + b] = static_cast<uint8_t>(sum);
     }
   return table;
 }

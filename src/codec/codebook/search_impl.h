@@ -242,7 +242,8 @@ void write_codes(const CodebookSpec& spec, const float* w, const float* v, const
     const float level = spec.levels[word[i / spec.dims] >> (4 * (i % spec.dims)) & 7U];
     codes[i] = static_cast<int8_t>(w[i] < 0 ? -level : level);
     const float cost = v[i] * std::fabs(w[i]) * level;
-    if (flip == static_cast<float>(i / spec.dims + 1) && cost < least) {
+    const int point = 1 + i / spec.dims;
+    if (flip == static_cast<float>(point) && cost < least) {
       least = cost;
       turned = i;
     }

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -63,10 +62,6 @@ struct Load {
 [[nodiscard]] Result<MemoryNeed> memory_needed(const Graph& graph, std::span<const TensorInfo> tensors,
                                                const RuntimeOptions& options, const Load& load);
 
-/// Sees the input of every linear as it runs, once per label: label, rows × cols, F32. For calibration
-/// statistics: every row of every block, while the head sees the wanted rows alone.
-using ActivationTap = std::function<void(const std::string& label, const float* x, int64_t rows, int64_t cols)>;
-
 /// One conversation or a batch of them: a KV cache and scratch memory. Not thread-safe; make one per job.
 class Session {
  public:
@@ -82,7 +77,6 @@ class Session {
   virtual void clear() = 0;                                         ///< forgets every sequence
   virtual void clear(int32_t sequence) = 0;
   [[nodiscard]] virtual int64_t length(int32_t sequence) const = 0;  ///< cached positions
-  virtual void set_tap(ActivationTap tap) = 0;
 };
 
 /// Reads tokens into sequence 0, from where its cache ends, in batches of at most `at_once`: activations need

@@ -4,14 +4,60 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 #include <vector>
 
 #include "compress/layers.h"
+#include "runtime/observe.h"
 
 namespace lissom {
 namespace {
 
 constexpr int64_t kLeastTokens = 16;
+
+/// The chunks of a text, and what became of them.
+struct Chunks {
+  std::vector<Batch> all;
+  std::vector<uint8_t> finite;  ///< of each: nothing else was seen yet
+
+  [[nodiscard]] std::vector<size_t> finite_of(size_t first, size_t end) const {
+    std::vector<size_t> some;
+    for (size_t i = first; i < std::min(end, all.size()); ++i)
+      if (finite[i] != 0) some.push_back(i);
+    return some;
+  }
+};
+
+/// Gathers sums of one group of chunks after the other.
+struct Gathering {
+  runtime::Observer& observer;
+  Chunks& chunks;
+  const Progress& progress;
+  SquareSums sums = {};
+  int64_t done = 0;  ///< chunks × stages
+
+  /// True where all chunks stayed finite.
+  Result<bool> run(const std::vector<size_t>& group) {
+    std::vector<Batch> batches;
+    for (const size_t i : group) batches.push_back(chunks.all[i]);
+    const int64_t total =
+        static_cast<int64_t>(chunks.all.size()) * static_cast<int64_t>(observer.stages().size());
+    bool finite = true;
+    const auto tap = [this](const std::string& label, const float* x, int64_t rows, int64_t cols) {
+      sums.add(label, x, rows, cols);
+    };
+    const auto passed = [&](size_t i) -> Result<bool> {
+      if (progress.stop_requested()) return tl::unexpected(Error{ErrorKind::cancelled, "stopped"});
+      progress.report("calibrate", std::min(++done, total), total);
+      const bool ok = sums.commit();
+      if (!ok) chunks.finite[group[i]] = 0;
+      finite = finite && ok;
+      return ok;
+    };
+    LISSOM_CHECK(observer.run(batches, tap, passed));
+    return finite;
+  }
+};
 
 }  // namespace
 
@@ -99,50 +145,72 @@ std::vector<StarvedExpert> starved_experts(const Importance& importance) {
   return starved;
 }
 
-Result<Importance> collect_importance(const std::shared_ptr<Model>& model, const Tokenizer& tokenizer,
+Result<Importance> collect_importance(const Checkpoint& checkpoint, const Tokenizer& tokenizer,
                                       std::string_view text, const std::string& dataset,
                                       const CalibrationOptions& options, const Progress& progress) {
-  const std::vector<int32_t> ids = tokenizer.encode(text, false).ids;
+  std::vector<int32_t> ids = tokenizer.encode(text, false).ids;
   const std::vector<int32_t> lead = tokenizer.encode("", true).ids;
   const auto tokens = static_cast<int64_t>(ids.size());
   if (tokens < kLeastTokens)
     return bad_input(
         fmt::format("calibration text of {} tokens: at least {} are needed", tokens, kLeastTokens));
   int64_t context = std::min(options.context, tokens);
-  if (model->config().context > 0) context = std::min(context, model->config().context);
+  if (checkpoint.config.context > 0) context = std::min(context, checkpoint.config.context);
   int64_t chunks = tokens / context;
   if (options.chunks > 0) chunks = std::min(chunks, options.chunks);
 
-  LISSOM_TRY(const auto session, Session::create(model, context));
-  SquareSums sums;
-  session->set_tap([&sums](const std::string& label, const float* x, int64_t rows, int64_t cols) {
-    sums.add(label, x, rows, cols);
-  });
+  std::vector<uint8_t> wanted(static_cast<size_t>(context));
+  for (size_t i = 0; i < wanted.size(); ++i) wanted[i] = i % size_t{kHeadStride} == 0 ? 1 : 0;
+  Chunks pieces;
+  pieces.finite.assign(static_cast<size_t>(chunks), 1);
+  for (int64_t i = 0; i < chunks; ++i) {
+    if (!lead.empty()) ids[static_cast<size_t>(i * context)] = lead.front();
+    Batch batch;
+    batch.tokens = std::span(ids).subspan(static_cast<size_t>(i * context), static_cast<size_t>(context));
+    if (checkpoint.config.causal) batch.wanted = wanted;
+    pieces.all.push_back(batch);
+  }
+  LISSOM_TRY(const auto observer, runtime::Observer::create(checkpoint, options.runtime, context));
+  Gathering gathering{*observer, pieces, progress};
+  const auto at_once =
+      static_cast<size_t>(runtime::chunks_at_once(observer->stages(), context, options.carried_bytes));
+  for (size_t first = 0; first < pieces.all.size(); first += at_once) {
+    const SquareSums before = gathering.sums;
+    // Where a chunk turns out not to be finite, earlier layers have seen it: the group is run again without it.
+    for (bool finite = false; !finite;) {
+      gathering.sums = before;
+      LISSOM_TRY(finite, gathering.run(pieces.finite_of(first, first + at_once)));
+    }
+  }
   Importance importance;
   importance.datasets = {dataset};
   importance.chunk_size = context;
-  std::vector<uint8_t> wanted(static_cast<size_t>(context));
-  for (size_t i = 0; i < wanted.size(); ++i) wanted[i] = i % size_t{kHeadStride} == 0 ? 1 : 0;
-  std::vector<int32_t> chunk;
-  for (int64_t i = 0; i < chunks; ++i) {
-    if (progress.stop_requested()) return tl::unexpected(Error{ErrorKind::cancelled, "stopped"});
-    chunk.assign(ids.begin() + i * context, ids.begin() + (i + 1) * context);
-    if (!lead.empty()) chunk.front() = lead.front();
-    session->clear();
-    Batch batch;
-    batch.tokens = chunk;
-    if (model->config().causal) batch.wanted = wanted;
-    LISSOM_CHECK(session->run(batch));
-    if (sums.commit())
-      ++importance.chunks;
-    else
-      ++importance.skipped_chunks;
-    progress.report("calibrate", i + 1, chunks);
-  }
-  importance.entries = sums.entries(model->graph());
+  importance.chunks = std::ranges::count(pieces.finite, 1);
+  importance.skipped_chunks = chunks - importance.chunks;
+  importance.entries = gathering.sums.entries(checkpoint.graph);
   if (importance.chunks == 0)
     return bad_input("calibration: every chunk had activations that are not finite; is the checkpoint sound?");
   return importance;
+}
+
+Result<uint64_t> importance_memory(const Checkpoint& checkpoint, int64_t tokens,
+                                   const CalibrationOptions& options) {
+  const Graph& graph = checkpoint.graph;
+  const auto tensors = checkpoint.tensors->tensors();
+  const int64_t rows = options.context, chunks = tokens > 0 ? (tokens + rows - 1) / rows : INT32_MAX;
+  LISSOM_TRY(const MemoryNeed need,
+             runtime::memory_to_observe(graph, tensors, options.runtime, {rows, 1, rows, rows / kHeadStride},
+                                        chunks, options.carried_bytes));
+  uint64_t sums = 0;  // two sums in F64 and one in F32 for each input of a group of linears
+  std::set<std::string> seen;
+  for (const Op& op : graph.ops) {
+    const auto* linear = std::get_if<LinearOp>(&op);
+    if (linear != nullptr && seen.insert(linear->input_label).second)
+      sums += static_cast<uint64_t>(graph.widths[static_cast<size_t>(linear->in)]) * 20;
+    if (const auto* moe = std::get_if<MoeOp>(&op))  // each expert has its own
+      sums += static_cast<uint64_t>(moe->experts.count * (checkpoint.config.width + moe->experts.ff)) * 20;
+  }
+  return need.peak() + sums;
 }
 
 }  // namespace lissom

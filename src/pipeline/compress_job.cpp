@@ -198,10 +198,12 @@ Result<void> make_importance(Run& run, Source& source) {
   LISSOM_TRY(const Tokenizer* tokenizer, source.tokenizer());
   if (run.verify) LISSOM_CHECK(check_disjoint(run, text, *tokenizer));
   if (!run.importance) {
-    LISSOM_TRY(const auto model, source.model());
+    source.unload();  // it was only needed to write text
     CalibrationOptions options;
     options.chunks = job.calib_chunks;
-    LISSOM_TRY(run.importance, collect_importance(model, *tokenizer, text, dataset, options, run.progress));
+    options.runtime = Source::options(job.threads);
+    LISSOM_TRY(run.importance,
+               collect_importance(run.checkpoint, *tokenizer, text, dataset, options, run.progress));
     if (run.folder) LISSOM_CHECK(write_imatrix(*run.importance, kept));
   }
   return {};

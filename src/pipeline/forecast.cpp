@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
-#include <set>
 #include <tuple>
 
 #include "base/threads.h"
@@ -84,23 +83,17 @@ Result<uint64_t> statistics_memory(const Common& c, const std::vector<TensorInfo
     most = std::max(most, bytes);
     return {};
   };
-  const int64_t rows = kCalibrationContext;
   if (c.sampled > 0)
     LISSOM_CHECK(add({OwnText{}.length * kSampledAtOnce, kSampledAtOnce, kSampledAtOnce, kSampledAtOnce}));
-  if (c.calibrates) LISSOM_CHECK(add({rows, 1, rows, rows / kHeadStride}));
   if (c.evaluates)
     LISSOM_CHECK(add({kHealthPrompts * (kPromptTokens + kHealthTokens + 1), kHealthPrompts,
                       kHealthPrompts * (kPromptTokens + 1), kHealthPrompts}));
-  uint64_t sums = 0;  // two sums in F64 and one in F32 for each input of a group of linears
-  std::set<std::string> seen;
-  for (const Op& op : c.checkpoint.graph.ops) {
-    const auto* linear = std::get_if<LinearOp>(&op);
-    if (linear != nullptr && seen.insert(linear->input_label).second)
-      sums += static_cast<uint64_t>(c.checkpoint.graph.widths[static_cast<size_t>(linear->in)]) * 20;
-    if (const auto* moe = std::get_if<MoeOp>(&op))  // each expert has its own
-      sums += static_cast<uint64_t>(moe->experts.count * (c.checkpoint.config.width + moe->experts.ff)) * 20;
+  if (c.calibrates) {
+    LISSOM_TRY(const uint64_t statistics,
+               importance_memory(c.checkpoint, c.calibrated, {.runtime = Source::options(c.job.threads)}));
+    most = std::max(most, statistics);
   }
-  return most + (c.calibrates ? sums : 0);
+  return most;
 }
 
 /// Slabs of rows as the encoder takes them: two of them encoded, and the whole tensors that they are cut from.

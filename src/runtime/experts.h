@@ -11,6 +11,7 @@
 #include "lissom/model.h"
 #include "lissom/runtime.h"
 #include "runtime/model.h"
+#include "runtime/tap.h"
 
 namespace lissom::runtime {
 

@@ -7,6 +7,7 @@
 #include "lissom/runtime.h"
 #include "runtime/cache.h"
 #include "runtime/needs.h"
+#include "runtime/observe.h"
 #include "runtime/program.h"
 
 namespace lissom {
@@ -55,24 +56,58 @@ uint64_t cache_bytes(const Program& program, const RuntimeOptions& options, cons
   return static_cast<uint64_t>(2 * layers * load.context * row);
 }
 
+using Directory = std::map<std::string_view, const TensorInfo*>;
+
+Directory directory_of(std::span<const TensorInfo> tensors) {
+  Directory by_name;
+  for (const TensorInfo& info : tensors) by_name.emplace(info.name, &info);
+  return by_name;
+}
+
+/// Of the weights that these steps read: all of them, and the most while they come in.
+MemoryNeed weights_of(std::span<const runtime::Step> steps, const Graph& graph, const Directory& directory,
+                      const RuntimeOptions& options) {
+  const std::vector<Needs> needs = runtime::needs_of(steps, graph.weights.size());
+  MemoryNeed need;
+  for (size_t i = 0; i < needs.size(); ++i) {
+    const auto found = directory.find(graph.weights[i].name);
+    if (!needs[i].any() || found == directory.end()) continue;
+    need.weights += held_bytes(*found->second, needs[i], options);
+    const uint64_t rounded = options.bf16 && found->second->type == "F32" ? found->second->bytes / 2 : 0;
+    need.loading = std::max(need.loading, need.weights + found->second->bytes + rounded);
+  }
+  return need;
+}
+
 }  // namespace
 
 Result<MemoryNeed> memory_needed(const Graph& graph, std::span<const TensorInfo> tensors,
                                  const RuntimeOptions& options, const Load& load) {
   LISSOM_TRY(const Program program, runtime::lower(graph, runtime::CompactAt::last_attention));
-  std::map<std::string_view, const TensorInfo*> by_name;
-  for (const TensorInfo& info : tensors) by_name.emplace(info.name, &info);
-  const std::vector<Needs> needs = runtime::needs_of(graph);
-  MemoryNeed need;
-  for (size_t i = 0; i < needs.size(); ++i) {
-    const auto found = by_name.find(graph.weights[i].name);
-    if (!needs[i].any() || found == by_name.end()) continue;
-    need.weights += held_bytes(*found->second, needs[i], options);
-    const uint64_t rounded = options.bf16 && found->second->type == "F32" ? found->second->bytes / 2 : 0;
-    need.loading = std::max(need.loading, need.weights + found->second->bytes + rounded);
-  }
+  MemoryNeed need = weights_of(program.steps, graph, directory_of(tensors), options);
   need.cache = cache_bytes(program, options, load);
   need.activations = activation_bytes(program, load, graph.logits >= 0);
+  return need;
+}
+
+Result<MemoryNeed> runtime::memory_to_observe(const Graph& graph, std::span<const TensorInfo> tensors,
+                                              const RuntimeOptions& options, const Load& load, int64_t chunks,
+                                              uint64_t carried_bytes) {
+  LISSOM_TRY(Program program, lower(graph, CompactAt::head));
+  program = only_inputs(std::move(program));
+  const std::vector<Stage> stages = cut(program);
+  const Directory directory = directory_of(tensors);
+  MemoryNeed need;
+  for (const Stage& stage : stages) {
+    const MemoryNeed own = weights_of(stage.steps, graph, directory, options);
+    need.weights = std::max(need.weights, own.weights);
+    need.loading = std::max(need.loading, own.loading);
+  }
+  need.cache = cache_bytes(program, options, load);
+  const int64_t rows = std::min(chunks, chunks_at_once(stages, load.rows, carried_bytes)) * load.rows;
+  need.activations = activation_bytes(program, load, graph.logits >= 0) +
+                     carried_row_bytes(stages) * static_cast<uint64_t>(rows);
+  need.loading += need.cache + need.activations;  // what the stage before has left
   return need;
 }
 

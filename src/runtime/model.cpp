@@ -5,7 +5,6 @@
 #include <new>
 
 #include "base/half.h"
-#include "runtime/needs.h"
 #include "runtime/rope.h"
 
 namespace lissom {
@@ -27,7 +26,7 @@ std::vector<std::byte> bf16_of_f32(std::span<const std::byte> f32, ThreadPool& p
 }
 
 struct Loader {
-  LoadedModel& model;
+  const LoadedModel& model;
   const TensorSource& source;
   ThreadPool& pool;
 
@@ -107,6 +106,16 @@ Result<void> check_rope(const Rope& rope, int64_t head_dim) {
 }
 
 Result<std::shared_ptr<Model>> load_checked(const Checkpoint& checkpoint, const RuntimeOptions& options) {
+  LISSOM_TRY(auto model, LoadedModel::make(checkpoint, options, CompactAt::last_attention));
+  ThreadPool pool(options.threads);
+  LISSOM_CHECK(model->hold(needs_of(model->program_.steps, model->graph_.weights.size()), pool));
+  return model;
+}
+
+}  // namespace
+
+Result<std::shared_ptr<LoadedModel>> LoadedModel::make(const Checkpoint& checkpoint,
+                                                       const RuntimeOptions& options, CompactAt compact) {
   if (options.threads < 0 || options.threads > 1024)
     return bad_input("threads: " + std::to_string(options.threads) + " is not in 0 … 1024");
   if (checkpoint.tensors == nullptr) return bad_input("the checkpoint has no tensors");
@@ -116,7 +125,7 @@ Result<std::shared_ptr<Model>> load_checked(const Checkpoint& checkpoint, const 
   model->options_ = options;
   model->source_ = checkpoint.tensors;
   LISSOM_TRY(model->target_, active_target());
-  LISSOM_TRY(model->program_, lower(model->graph_, CompactAt::last_attention));
+  LISSOM_TRY(model->program_, lower(model->graph_, compact));
   if (model->program_.uses_rope) {
     LISSOM_CHECK(check_rope(model->config_.rope, model->program_.head_dim));
     if (model->program_.uses_local_rope) {
@@ -124,19 +133,34 @@ Result<std::shared_ptr<Model>> load_checked(const Checkpoint& checkpoint, const 
       LISSOM_CHECK(check_rope(*model->config_.rope_local, model->program_.head_dim));
     }
   }
-  ThreadPool pool(options.threads);
-  const auto needs = needs_of(model->graph_);
-  model->weights_.resize(needs.size());
-  const Loader loader{*model, *checkpoint.tensors, pool};
-  for (size_t i = 0; i < needs.size(); ++i) {
-    if (!needs[i].any()) continue;
-    if (const auto r = loader.load(model->graph_.weights[i], needs[i], model->weights_[i]); !r)
-      return tl::unexpected(r.error().within(checkpoint.tensors->origin()));
-  }
+  model->weights_.resize(model->graph_.weights.size());
+  model->held_.resize(model->graph_.weights.size());
   return model;
 }
 
-}  // namespace
+Result<void> LoadedModel::hold(std::span<const Needs> needs, ThreadPool& pool) {
+  for (size_t i = 0; i < needs.size(); ++i) {
+    if (!held_[i].any() || held_[i] == needs[i]) continue;
+    weights_[i] = {};
+    held_[i] = {};
+    if (const int64_t index = source_->find(graph_.weights[i].name); index >= 0)
+      source_->release(static_cast<size_t>(index));
+  }
+  const Loader loader{*this, *source_, pool};
+  for (size_t i = 0; i < needs.size(); ++i) {
+    if (!needs[i].any() || held_[i].any()) continue;
+    held_[i] = needs[i];
+    if (const auto r = loader.load(graph_.weights[i], needs[i], weights_[i]); !r)
+      return tl::unexpected(r.error().within(source_->origin()));
+  }
+  return {};
+}
+
+void LoadedModel::release_tables() const {
+  for (size_t i = 0; i < weights_.size(); ++i)
+    if (weights_[i].table != nullptr)
+      source_->release(static_cast<size_t>(source_->find(graph_.weights[i].name)));
+}
 
 void Table::row(int64_t index, float* out) const {
   const std::span<const std::byte> bytes[] = {view.data};

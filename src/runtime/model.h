@@ -2,12 +2,15 @@
 // Weights ready to run.
 
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "base/threads.h"
 #include "kernels/kernels.h"
 #include "lissom/runtime.h"
 #include "lissom/tensor.h"
+#include "runtime/needs.h"
 #include "runtime/program.h"
 
 namespace lissom::runtime {
@@ -30,6 +33,16 @@ struct HeldWeight {
 
 class LoadedModel final : public Model {
  public:
+  /// Without weights. Fails on what Model::load refuses before it reads any.
+  [[nodiscard]] static Result<std::shared_ptr<LoadedModel>> make(const Checkpoint& checkpoint,
+                                                                 const RuntimeOptions& options,
+                                                                 CompactAt compact);
+  /// Makes the weights those that `needs` (one for each of the graph) asks for: first drops others and their
+  /// pages, then loads what is missing.
+  [[nodiscard]] Result<void> hold(std::span<const Needs> needs, ThreadPool& pool);
+  /// Drops the pages of tables, which come back as rows are looked up.
+  void release_tables() const;
+
   [[nodiscard]] const Config& config() const override { return config_; }
   [[nodiscard]] const Graph& graph() const override { return graph_; }
   [[nodiscard]] uint64_t weight_bytes() const override;
@@ -52,6 +65,7 @@ class LoadedModel final : public Model {
   Target target_ = Target::scalar;
   Program program_;
   std::vector<HeldWeight> weights_;
+  std::vector<Needs> held_;  ///< what each of them was loaded for
 };
 
 }  // namespace lissom::runtime

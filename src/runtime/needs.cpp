@@ -1,31 +1,52 @@
 #include "runtime/needs.h"
 
 namespace lissom::runtime {
+namespace {
 
-std::vector<Needs> needs_of(const Graph& graph) {
-  std::vector<Needs> needs(graph.weights.size());
-  const auto at = [&](WeightId id) -> Needs& { return needs[static_cast<size_t>(id)]; };
-  for (const Op& op : graph.ops) {
-    if (const auto* embed = std::get_if<EmbedOp>(&op)) at(embed->table).table = true;
-    if (const auto* linear = std::get_if<LinearOp>(&op)) {
-      at(linear->weight).matrix = true;
-      if (linear->bias >= 0) at(linear->bias).vector = true;
-    }
-    if (const auto* moe = std::get_if<MoeOp>(&op)) {
-      for (const WeightId w : {moe->gate, moe->up, moe->down}) at(w).experts = true;
-      if (moe->score_bias >= 0) at(moe->score_bias).vector = true;
-    }
-    if (const auto* relative = std::get_if<RelativeAttentionOp>(&op)) {
-      const RelativePositions& p = relative->positions;
-      at(p.table).vector = at(p.norm).vector = true;
-      if (p.bias >= 0) at(p.bias).vector = true;
-    }
-    if (const auto* norm = std::get_if<NormOp>(&op)) {
-      at(norm->weight).vector = true;
-      if (norm->bias >= 0) at(norm->bias).vector = true;
+struct Collector {
+  std::vector<Needs> needs;
+
+  void vector(WeightId w) {
+    if (w >= 0) needs[static_cast<size_t>(w)].vector = true;
+  }
+  void matrix(WeightId w) { needs[static_cast<size_t>(w)].matrix = true; }
+
+  void operator()(const Rows& step) {
+    for (const RowOp& op : step.ops) {
+      if (const auto* embed = std::get_if<EmbedRow>(&op)) needs[static_cast<size_t>(embed->table)].table = true;
+      if (const auto* norm = std::get_if<NormRow>(&op)) {
+        vector(norm->weight);
+        vector(norm->bias);
+      }
     }
   }
-  return needs;
+  void operator()(const Product& step) {
+    for (const Product::Term& term : step.terms) {
+      matrix(term.weight);
+      vector(term.bias);
+    }
+  }
+  void operator()(const RelativeAttend& step) {
+    const RelativePositions& p = step.op->positions;
+    for (const WeightId w : {step.op->q_weight, step.op->k_weight}) matrix(w);
+    for (const WeightId w : {step.op->q_bias, step.op->k_bias, p.table, p.norm, p.bias}) vector(w);
+  }
+  void operator()(const Mixture& step) {
+    for (const WeightId w : {step.op->gate, step.op->up, step.op->down})
+      needs[static_cast<size_t>(w)].experts = true;
+    vector(step.op->score_bias);
+  }
+  void operator()(const Attend&) {}
+  void operator()(const Compact&) {}
+  void operator()(const Pool&) {}
+};
+
+}  // namespace
+
+std::vector<Needs> needs_of(std::span<const Step> steps, size_t weights) {
+  Collector collector{std::vector<Needs>(weights)};
+  for (const Step& step : steps) std::visit(collector, step);
+  return std::move(collector.needs);
 }
 
 const Codec& held_codec(const Codec& stored, const RuntimeOptions& options) {

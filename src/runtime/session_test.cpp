@@ -260,31 +260,6 @@ TEST(Session, RunsWithoutWantedRows) {
   EXPECT_LT(relative_error(last, std::span(expected).last(96)), 1e-5);
 }
 
-TEST(Session, TellsTheTapEveryInputOnce) {
-  const TinyModel tiny = tiny_model({});
-  auto session = session_of(tiny, {.threads = 2, .exact = true});
-  const auto tokens = random_tokens(11, 96, 3);
-  std::vector<uint8_t> wanted(11, 0);
-  wanted[4] = 1;
-  Batch batch = batch_of(tokens);
-  batch.wanted = wanted;
-  const auto plain = logits_of(*session, batch);
-  session->clear();
-  std::map<std::string, std::vector<int64_t>> seen;
-  session->set_tap([&](const std::string& label, const float* x, int64_t rows, int64_t cols) {
-    EXPECT_NE(x, nullptr);
-    EXPECT_TRUE(seen.emplace(label, std::vector{rows, cols}).second) << label;
-  });
-  EXPECT_EQ(logits_of(*session, batch), plain);
-  EXPECT_EQ(seen.size(), 2U * 4 + 1);
-  EXPECT_THAT(seen["blk.1.attn_in"], testing::ElementsAre(11, 64));
-  EXPECT_THAT(seen["blk.1.ffn_down_in"], testing::ElementsAre(11, 96));
-  EXPECT_THAT(seen["output_in"], testing::ElementsAre(1, 64));
-  session->set_tap({});
-  session->clear();
-  EXPECT_EQ(logits_of(*session, batch), plain);
-}
-
 std::string error_of(Session& session, const Batch& batch) {
   const auto result = session.run(batch);
   EXPECT_FALSE(result);

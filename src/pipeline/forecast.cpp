@@ -26,6 +26,8 @@ namespace {
 constexpr int64_t kCalibrationContext = CalibrationOptions{}.context;
 /// What a tokenizer takes per token: its text, its place in two maps, its merge.
 constexpr uint64_t kTokenizerBytes = 350;
+/// Text of which a token has fewer bytes is rare; English has four to five.
+constexpr int64_t kBytesPerToken = 3;
 
 double as_double(uint64_t n) {
   return static_cast<double>(n);
@@ -56,6 +58,12 @@ Common common_of(const Checkpoint& checkpoint, const CompressJob& job) {
   if (c.samples_evaluation) c.sampled += sampled_evaluation_tokens(job);
   c.calibrated = c.samples_calibration ? job.sample_tokens : job.calib_chunks * kCalibrationContext;
   if (job.calib_chunks > 0) c.calibrated = std::min(c.calibrated, job.calib_chunks * kCalibrationContext);
+  std::error_code code;
+  if (job.calib)
+    if (const auto bytes = std::filesystem::file_size(*job.calib, code); !code) {
+      const auto all = std::max<int64_t>(static_cast<int64_t>(bytes) / kBytesPerToken, 1);
+      c.calibrated = c.calibrated > 0 ? std::min(c.calibrated, all) : all;
+    }
   if (!c.calibrates) c.calibrated = 0;
   c.process = resident_memory();
   c.tokenizer = static_cast<uint64_t>(checkpoint.config.vocab) * kTokenizerBytes;

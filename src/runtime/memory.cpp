@@ -73,6 +73,7 @@ MemoryNeed weights_of(std::span<const runtime::Step> steps, const Graph& graph, 
     const auto found = directory.find(graph.weights[i].name);
     if (!needs[i].any() || found == directory.end()) continue;
     need.weights += held_bytes(*found->second, needs[i], options);
+    if (!needs[i].vector && !needs[i].matrix && !needs[i].experts) continue;
     const uint64_t rounded = options.bf16 && found->second->type == "F32" ? found->second->bytes / 2 : 0;
     need.loading = std::max(need.loading, need.weights + found->second->bytes + rounded);
   }

@@ -33,12 +33,14 @@ Result<std::unique_ptr<Observer>> Observer::create(const Checkpoint& checkpoint,
 }
 
 Result<void> Observer::run(std::span<const Batch> chunks, const ActivationTap& tap, const Passed& passed) {
-  std::vector<Carried> carried(chunks.size());
-  executor_.set_tap(tap);
   try {
+    dropped_.assign(chunks.size(), 0);
+    const auto rows = static_cast<int64_t>(chunks.size()) * context_;
+    LISSOM_CHECK(carried_.grow(rows, static_cast<int64_t>(carried_row_bytes(stages_) / sizeof(float))));
+    executor_.set_tap(tap);
     for (const Stage& stage : stages_) {
-      if (std::ranges::all_of(carried, &Carried::dropped)) return {};
-      LISSOM_CHECK(run_stage(stage, chunks, carried, passed));
+      if (std::ranges::all_of(dropped_, [](uint8_t dropped) { return dropped != 0; })) return {};
+      LISSOM_CHECK(run_stage(stage, chunks, passed));
     }
   } catch (const std::bad_alloc&) {
     return io_error("out of memory: " + std::to_string(chunks.size()) + " chunks of " +
@@ -47,22 +49,22 @@ Result<void> Observer::run(std::span<const Batch> chunks, const ActivationTap& t
   return {};
 }
 
-Result<void> Observer::run_stage(const Stage& stage, std::span<const Batch> chunks,
-                                 std::vector<Carried>& carried, const Passed& passed) {
+Result<void> Observer::run_stage(const Stage& stage, std::span<const Batch> chunks, const Passed& passed) {
   executor_.forget_weights();
   LISSOM_CHECK(model_->hold(needs_of(stage.steps, model_->graph_.weights.size()), pool_));
+  const int64_t chunk_floats = context_ * static_cast<int64_t>(carried_row_bytes(stages_) / sizeof(float));
   for (size_t c = 0; c < chunks.size(); ++c) {
-    Carried& chunk = carried[c];
-    if (chunk.dropped) continue;
+    if (dropped_[c] != 0) continue;
     // Nothing is kept of the chunk before: every sequence begins anew.
     LISSOM_CHECK(executor_.begin(chunks[c]));
-    if (stage.in.slot >= 0) std::ranges::copy(chunk.value, executor_.value(stage.in, executor_.rows()).begin());
+    float* carried = carried_.data() + static_cast<int64_t>(c) * chunk_floats;
+    const auto in = executor_.value(stage.in, executor_.rows());
+    std::copy_n(carried, in.size(), in.data());
     executor_.run(stage.steps);
-    const auto out = executor_.value(stage.out, executor_.rows());
-    chunk.value.assign(out.begin(), out.end());
+    std::ranges::copy(executor_.value(stage.out, executor_.rows()), carried);
     model_->release_tables();
     LISSOM_TRY(const bool goes_on, passed(c));
-    if (!goes_on) chunk = {{}, true};
+    if (!goes_on) dropped_[c] = 1;
   }
   return {};
 }

@@ -40,18 +40,15 @@ class Observer {
   [[nodiscard]] Result<void> run(std::span<const Batch> chunks, const ActivationTap& tap, const Passed& passed);
 
  private:
-  struct Carried {
-    std::vector<float> value;
-    bool dropped = false;
-  };
-  [[nodiscard]] Result<void> run_stage(const Stage& stage, std::span<const Batch> chunks,
-                                       std::vector<Carried>& carried, const Passed& passed);
+  [[nodiscard]] Result<void> run_stage(const Stage& stage, std::span<const Batch> chunks, const Passed& passed);
 
   std::shared_ptr<LoadedModel> model_;
   std::vector<Stage> stages_;
   int64_t context_;
   ThreadPool pool_;
   Executor executor_;
+  Buffer carried_;  ///< one piece, which goes back to the system whole: [chunk][row][feature]
+  std::vector<uint8_t> dropped_;
 };
 
 /// Memory that runs need, as memory_needed() tells it of a session: chunks of load.rows tokens, as many of them

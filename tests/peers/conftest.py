@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 import os
 import pathlib
 import pydoc_data.topics
@@ -66,6 +67,41 @@ def smollm2(lissom, smollm2_gguf, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "smollm2"
     run(lissom, "convert", smollm2_gguf, folder, "--type", "F32")
     return folder
+
+
+@pytest.fixture(scope="session")
+def llama_of_zeros(smollm2):
+    """llama_of_zeros(folder, width, ff, layers): a model whose BF16 weights take no room on disk, with SmolLM2's
+    vocabulary. The number of bytes of its weights."""
+
+    def make(folder, width, ff, layers):
+        config = json.loads((smollm2 / "config.json").read_text())
+        heads = width // 64
+        config |= {"hidden_size": width, "intermediate_size": ff, "num_hidden_layers": layers, "head_dim": 64,
+                   "num_attention_heads": heads, "num_key_value_heads": heads}
+        shapes = {"model.embed_tokens.weight": [config["vocab_size"], width], "model.norm.weight": [width]}
+        for block in (f"model.layers.{i}." for i in range(layers)):
+            shapes |= {f"{block}{norm}_layernorm.weight": [width] for norm in ("input", "post_attention")}
+            shapes |= {f"{block}self_attn.{p}_proj.weight": [width, width] for p in "qkvo"}
+            shapes |= {f"{block}mlp.{p}_proj.weight": [ff, width] for p in ("gate", "up")}
+            shapes |= {f"{block}mlp.down_proj.weight": [width, ff]}
+        header, end = {}, 0
+        for name, shape in shapes.items():
+            begin, end = end, end + 2 * math.prod(shape)
+            header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [begin, end]}
+        folder.mkdir()
+        for file in smollm2.iterdir():
+            if file.suffix != ".safetensors":
+                (folder / file.name).write_bytes(file.read_bytes())
+        (folder / "config.json").write_text(json.dumps(config))
+        with open(folder / "model.safetensors", "wb") as file:
+            encoded = json.dumps(header).encode()
+            encoded += b" " * (-len(encoded) % 8)  # else every tensor is copied to be aligned
+            file.write(len(encoded).to_bytes(8, "little") + encoded)
+            file.truncate(8 + len(encoded) + end)
+        return end
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """`lissom check` against what the kernel then counts: the largest resident set of each verb, within 15%."""
 
 import json
+import pydoc_data.topics
 import subprocess
 import sys
 
@@ -44,6 +45,19 @@ def test_memory(lissom, model, text, tmp_path):
     foretold = check(lissom, model, "-s", "Q4_K_M", "--ctx", 640, "--no-time")["schemes"][0]["run_memory_bytes"]
     ran = peak(lissom, "run", out, "-p", prompt, "-n", 16, "--ctx", 640)
     assert abs(ran / foretold - 1) < WITHIN
+
+
+def test_memory_of_statistics(lissom, llama_of_zeros, tmp_path):
+    """64 chunks of a shallow model: what they carry from block to block is the most of it."""
+    model, prose = tmp_path / "model", tmp_path / "prose.txt"
+    llama_of_zeros(model, 1024, 1024, 2)
+    prose.write_text("\n".join(pydoc_data.topics.topics.values())[:180_000])
+    bare = check(lissom, model, "-s", "Q8_0", "--calib", "none", "--no-verify", "--no-time")["schemes"][0]
+    words = [model, "-s", "Q8_0", "--calib", prose, "--no-verify"]
+    foretold = check(lissom, *words, "--no-time")["schemes"][0]["compress_memory_bytes"]
+    assert foretold > bare["compress_memory_bytes"] + 20e6
+    found = peak(lissom, "compress", *words, "-q", "-o", tmp_path / "out.gguf")
+    assert abs(found / foretold - 1) < WITHIN
 
 
 def test_limits(lissom, model):

@@ -241,13 +241,27 @@ def test_memory_is_bounded(lissom, smollm2, tmp_path):
     assert peak_memory(words) <= 2 * LARGEST + 300e6
 
 
+def with_statistics(lissom, model, out, text, scheme="Q4_K_M"):
+    words = [lissom, "compress", model, "-o", out, "--scheme", scheme, "--no-verify", "--threads", "2"]
+    return [str(w) for w in (*words, "--calib", text, "--calib-chunks", "2")]
+
+
 @pytest.mark.parametrize("source", ["smollm2", "smollm2_gguf"])
-def test_memory_is_bounded_with_statistics(lissom, source, text, tmp_path, request):
-    """Here the source model runs, so that it is in memory whole, F32 as BF16."""
+def test_statistics_need_no_model_in_memory(lissom, source, text, tmp_path, request):
+    """270 MB in 16 bits: the statistics take no more than the other stages and some activations."""
     model, out = request.getfixturevalue(source), tmp_path / "o.gguf"
-    words = [lissom, "compress", model, "-o", out, "--scheme", "Q4_K_M", "--no-verify", "--threads", "2"]
-    words += ["--calib", text, "--calib-chunks", "1"]
-    assert peak_memory([str(w) for w in words]) <= 2 * LARGEST + 300e6
+    without = peak_memory(compress_words(lissom, model, tmp_path / "without.gguf", "--scheme", "Q4_K_M"))
+    peak = peak_memory(with_statistics(lissom, model, out, text))
+    assert peak <= without + 48e6
+    assert peak <= 2 * LARGEST + 300e6
+
+
+def test_memory_is_bounded_where_the_model_is_larger(lissom, llama_of_zeros, text, tmp_path):
+    """910 MB of BF16, and a bound of 703 MB."""
+    size = llama_of_zeros(tmp_path / "model", 1024, 4096, 24)
+    bound = 2 * (49152 * 1024 * 4) + 300e6
+    assert size > bound
+    assert peak_memory(with_statistics(lissom, tmp_path / "model", tmp_path / "o.gguf", text, "Q8_0")) <= bound
 
 
 def test_killed_it_goes_on_to_the_same_bytes(lissom, smollm2, tmp_path):

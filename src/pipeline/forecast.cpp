@@ -240,8 +240,9 @@ Result<ForecastTimes> times_of(const Common& c, Speeds& speeds, const std::vecto
         sampled * (speeds.source.batch_step(layers) / static_cast<double>(kMeasuredBatch) + speeds.sampling);
     times.sample += speeds.source.load * as_double(bytes_of(source));
   }
-  if (c.calibrates)
-    times.calibrate = speeds.source.prompt(layers, calibrated, calibrated / static_cast<double>(kHeadStride));
+  if (c.calibrates)  // no logits, and the weights come in by stages
+    times.calibrate =
+        speeds.source.prompt(layers, calibrated, 0) + speeds.source.load * as_double(bytes_of(source));
   times.evaluate = evaluation_seconds(c, speeds, model, source, written);
   if (c.evaluates) times.evaluate += static_cast<double>(kHealthTokens) * speeds.source.batch_step(layers);
   times.prompt_tokens_per_second = 512 / model.prompt(layers, 512, 1);

@@ -39,6 +39,7 @@ struct Gathering {
   /// True where all chunks stayed finite.
   Result<bool> run(const std::vector<size_t>& group) {
     std::vector<Batch> batches;
+    batches.reserve(group.size());
     for (const size_t i : group) batches.push_back(chunks.all[i]);
     const int64_t total =
         static_cast<int64_t>(chunks.all.size()) * static_cast<int64_t>(observer.stages().size());
@@ -162,6 +163,7 @@ Result<Importance> collect_importance(const Checkpoint& checkpoint, const Tokeni
   std::vector<uint8_t> wanted(static_cast<size_t>(context));
   for (size_t i = 0; i < wanted.size(); ++i) wanted[i] = i % size_t{kHeadStride} == 0 ? 1 : 0;
   Chunks pieces;
+  pieces.all.reserve(static_cast<size_t>(chunks));
   pieces.finite.assign(static_cast<size_t>(chunks), 1);
   for (int64_t i = 0; i < chunks; ++i) {
     if (!lead.empty()) ids[static_cast<size_t>(i * context)] = lead.front();

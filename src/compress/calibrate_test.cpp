@@ -1,5 +1,6 @@
 #include "compress/calibrate.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -180,9 +181,9 @@ TEST(CollectImportance, AChunkThatIsNotFiniteIsLeftOutOfAllLayers) {
   const Checkpoint checkpoint = overflowing_llama();
   const Importance expected = collect(checkpoint, kGood).value();
   EXPECT_EQ(expected.skipped_chunks, 0);
+  const std::string text = fmt::format("{0}{1}{0}{2}", kBad, kGood.substr(0, 16), kGood.substr(16));
   for (const uint64_t carried : {1 << 20, 1}) {
-    const Importance found =
-        collect(checkpoint, kBad + kGood.substr(0, 16) + kBad + kGood.substr(16), carried).value();
+    const Importance found = collect(checkpoint, text, carried).value();
     EXPECT_EQ(found.chunks, 2);
     EXPECT_EQ(found.skipped_chunks, 2);
     expect_same(found, expected);
@@ -195,7 +196,7 @@ TEST(CollectImportance, AChunkThatIsNotFiniteIsLeftOutOfAllLayers) {
 TEST(CollectImportance, SeveralPassesOverTheWeightsChangeNothing) {
   for (const char* name : {"llama", "qwen3_moe", "bert", "mistral"}) {
     const Checkpoint checkpoint = golden(name);
-    const std::string text = kGood + kBad + kGood + kGood;
+    const std::string text = fmt::format("{0}{1}{0}{0}", kGood, kBad);
     const uint64_t chunk = static_cast<uint64_t>(checkpoint.config.width) * 16 * sizeof(float);
     const Importance expected = collect(checkpoint, text).value();
     EXPECT_EQ(expected.chunks, 7);

@@ -166,7 +166,7 @@ Result<Decoder> make_sentencepiece_decoder(const Fields& fields, Decoders& all) 
       }
     }
     append_characters(out, bytes);
-    tokens.assign(1, std::move(out));
+    tokens.assign(1, out);
   };
 }
 

@@ -93,6 +93,7 @@ TEST(ChatTemplate, MacrosMayHoldThemselves) {
 TEST(ChatTemplate, RendersFromSeveralThreads) {
   const auto parsed = ChatTemplate::parse("{% for i in range(50) %}{{ i }}{% endfor %}", "t");
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int k = 0; k < 4; ++k)
     threads.emplace_back([&] {
       for (int i = 0; i < 20; ++i) EXPECT_TRUE((*parsed)->render("{}"));

@@ -11,6 +11,7 @@
 #include "bytes.h"
 #include "command.h"
 #include "console.h"
+#include "hub/hub.h"
 #include "lissom/compress.h"
 #include "pipeline/forecast.h"
 #include "pipeline/machine.h"
@@ -131,15 +132,17 @@ void print_table(const std::vector<Forecast>& forecasts, const Room& room) {
 }
 
 Result<int> run(const Options& o) {
-  LISSOM_TRY(const Checkpoint checkpoint, open_checkpoint(o.job.model));
+  const Progress progress = console_progress(o.quiet || o.json);
+  const hub::FindOptions find{.revision = o.job.revision, .need = hub::Need::headers};
+  LISSOM_TRY(const ModelPath where, hub::find_model(o.job.model, find, progress));
+  LISSOM_TRY(const Checkpoint checkpoint, open_checkpoint(where.path.string()));
   LISSOM_TRY(const std::vector<Scheme> schemes, schemes_of(o));
   LISSOM_TRY(const Room room, room_of(o));
   CompressJob job = o.job;
   job.verify = !o.no_verify;
   job.data_free = o.calib == "none";
   if (!job.data_free && !o.calib.empty()) job.calib = o.calib;
-  LISSOM_TRY(const auto forecasts,
-             forecast(checkpoint, job, schemes, o.context, !o.no_time, console_progress(o.quiet || o.json)));
+  LISSOM_TRY(const auto forecasts, forecast(checkpoint, job, schemes, o.context, !o.no_time, progress));
   end_progress();
   bool any = false;
   for (const Forecast& f : forecasts) any |= verdict_of(f, room).all();
@@ -169,7 +172,8 @@ Result<int> run(const Options& o) {
 void add_check(CLI::App& app, int& exit_code) {
   Command verb(app, "check", "Foretell memory, disk and time of a job, from headers alone");
   auto o = std::make_shared<Options>();
-  verb.option("MODEL", o->job.model, "A folder, a .gguf file or a hub id (org/name)").required();
+  verb.option("MODEL", o->job.model, "A folder, a .gguf, or org/name on the Hugging Face hub").required();
+  verb.option("--revision", o->job.revision, kRevisionHelp);
   verb.option("--scheme,-s", o->schemes, "Schemes to foretell, with commas; else all that --size picks from")
       .comma_separated();
   verb.option("--ram", o->ram, "Memory that may be used: 8GB; else what is available");

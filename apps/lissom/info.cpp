@@ -129,7 +129,9 @@ Result<Description> describe(const std::string& model, const std::string& revisi
       return describe_safetensors(path);
     if (path.extension() == ".gguf") return describe_gguf(path);
   }
-  LISSOM_TRY(const ModelPath resolved, hub::find_model(model, {.revision = revision}, console_progress(false)));
+  LISSOM_TRY(
+      const ModelPath resolved,
+      hub::find_model(model, {.revision = revision, .need = hub::Need::headers}, console_progress(false)));
   end_progress();
   return resolved.kind == ModelKind::gguf ? describe_gguf(resolved.path) : describe_folder(resolved.path);
 }

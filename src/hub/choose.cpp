@@ -174,7 +174,7 @@ Result<Choice> choose_files(const Listing& listing, const ModelId& id, Need need
       choice.files.push_back(*file);
     else
       choice.absent.emplace_back(name);
-  if (need == Need::model) LISSOM_CHECK(choose_safetensors(listing, id, choice));
+  if (need != Need::tokenizer) LISSOM_CHECK(choose_safetensors(listing, id, choice));
   return choice;
 }
 

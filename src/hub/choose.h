@@ -13,6 +13,7 @@ namespace lissom::hub {
 
 enum class Need {
   model,      ///< configuration, tokenizer and weights
+  headers,    ///< of safetensors nothing but their headers (hub/headers.h)
   tokenizer,  ///< no safetensors; of a GGUF all, since its vocabulary is part of it
 };
 

@@ -317,22 +317,22 @@ std::optional<double> Backoff::next(const Outcome& outcome) {
   return std::max(pause, wanted);
 }
 
-Result<Text> fetch_text(Http& http, const std::string& url, bool head, size_t limit, bool retry,
-                        const Progress& progress) {
+Result<Text> fetch_text(Http& http, const TextRequest& wanted, const Progress& progress) {
   using Clock = std::chrono::steady_clock;
   constexpr int kTotalTimeout = 120;
   Backoff backoff;
   while (true) {
     Text text;
     Request request;
-    request.url = url;
-    request.head = head;
+    request.url = wanted.url;
+    request.head = wanted.head;
+    request.range = wanted.range;
     request.total_timeout = kTotalTimeout;
     request.body = [&](std::span<const std::byte> data) -> Result<void> {
-      if (data.size() > limit - text.body.size())
-        return bad_input(url + ": the answer is longer than " + std::to_string(limit) + " bytes");
-      text.body.append(reinterpret_cast<const char*>(data.data()), data.size());
-      return {};
+      const size_t room = wanted.limit - text.body.size();
+      text.body.append(reinterpret_cast<const char*>(data.data()), std::min(room, data.size()));
+      if (data.size() <= room && !(wanted.cut && data.size() == room)) return {};
+      return bad_input(wanted.url + ": the answer is longer than " + std::to_string(wanted.limit) + " bytes");
     };
     LISSOM_CHECK(http.start(std::move(request)));
     std::optional<Http::Finished> finished;
@@ -342,7 +342,7 @@ Result<Text> fetch_text(Http& http, const std::string& url, bool head, size_t li
       return tl::unexpected(Error{ErrorKind::cancelled, "stopped"});
     }
     text.outcome = std::move(finished->outcome);
-    const std::optional<double> pause = retry ? backoff.next(text.outcome) : std::nullopt;
+    const std::optional<double> pause = wanted.retry ? backoff.next(text.outcome) : std::nullopt;
     if (!pause) return text;
     const auto until = Clock::now() + std::chrono::duration<double>(*pause);
     while (Clock::now() < until) {

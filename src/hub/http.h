@@ -88,14 +88,21 @@ class Http {
   std::unique_ptr<State> state_;
 };
 
-/// A small answer as text, at most `limit` bytes of it. Tried again as Backoff says where `retry` is set. An
-/// outcome that is no success is returned as it is; Error is for a stop on request.
+struct TextRequest {
+  std::string url;
+  std::string range = {};  ///< "0-99"; empty: all
+  size_t limit = 0;        ///< bytes; more of them are an error …
+  bool cut = false;        ///< … or here not read any more
+  bool head = false;
+  bool retry = true;  ///< as Backoff says
+};
 struct Text {
   Outcome outcome;
   std::string body;
 };
-[[nodiscard]] Result<Text> fetch_text(Http& http, const std::string& url, bool head, size_t limit, bool retry,
-                                      const Progress& progress);
+/// A small answer as text. An outcome that is no success is returned as it is (also that of a body that was
+/// cut); Error is for a stop on request.
+[[nodiscard]] Result<Text> fetch_text(Http& http, const TextRequest& wanted, const Progress& progress);
 
 // Plain functions on addresses.
 

@@ -1,12 +1,14 @@
 #include "hub/hub.h"
 
 #include <algorithm>
+#include <iterator>
 #include <system_error>
 
 #include "base/file.h"
 #include "base/text.h"
 #include "hub/cache.h"
 #include "hub/download.h"
+#include "hub/headers.h"
 #include "hub/http.h"
 #include "hub/listing.h"
 #include "hub/model_id.h"
@@ -104,7 +106,7 @@ Cached look_into_cache(const Search& s) {
 Result<std::optional<Listing>> ask(Http& http, const Search& s, bool retry, const Progress& progress,
                                    Outcome& failure) {
   const std::string url = listing_url(s.settings.endpoint, s.id.repo, s.revision);
-  LISSOM_TRY(Text text, fetch_text(http, url, false, kListingLimit, retry, progress));
+  LISSOM_TRY(Text text, fetch_text(http, {.url = url, .limit = kListingLimit, .retry = retry}, progress));
   if (!text.outcome.ok()) {
     failure = std::move(text.outcome);
     return std::optional<Listing>();
@@ -119,7 +121,7 @@ Result<void> complete_metadata(Http& http, const Search& s, const std::string& c
   for (RepoFile& file : files) {
     if (!file.etag.empty()) continue;
     const std::string url = file_url(s.settings.endpoint, s.id.repo, commit, file.path);
-    LISSOM_TRY(const Text text, fetch_text(http, url, true, 0, true, progress));
+    LISSOM_TRY(const Text text, fetch_text(http, {.url = url, .head = true}, progress));
     const int status = text.outcome.response.status;
     const bool answered =
         text.outcome.kind == Outcome::Kind::answered && (status / 100 == 2 || status / 100 == 3);
@@ -151,6 +153,16 @@ Result<ModelPath> fetch(Http& http, const Search& s, const Listing& listing, con
     LISSOM_TRY(const std::vector<RepoFile> shards,
                shards_of_index(text, s.id.repo + ": " + choice.index, listing));
     choice.files.insert(choice.files.end(), shards.begin(), shards.end());
+  }
+  if (s.need == Need::headers && choice.gguf.empty()) {
+    std::vector<RepoFile> small;
+    std::ranges::copy_if(choice.files, std::back_inserter(small),
+                         [](const RepoFile& file) { return !file.path.ends_with(".safetensors"); });
+    LISSOM_CHECK(get(http, s, listing.commit, small, true, progress));
+    LISSOM_CHECK(complete_metadata(http, s, listing.commit, choice.files, progress));
+    const DownloadTask task{s.settings, s.cache, s.id.repo, listing.commit};
+    LISSOM_TRY(const fs::path folder, fetch_headers(http, task, choice.files, progress));
+    return ModelPath{ModelKind::hf_folder, folder};
   }
   LISSOM_CHECK(get(http, s, listing.commit, choice.files, false, progress));
   // What is left makes later runs and other programs quicker; a model that is there serves without it. The

@@ -144,14 +144,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
         wanted = self.headers.get("Range")
         condition = self.headers.get("If-Range")
         fault = self.fault or {}
+        end = len(data)
         if wanted and not fault.get("no_ranges") and condition in (None, headers["ETag"]):
-            begin, status = int(wanted.removeprefix("bytes=").split("-")[0]), 206
+            first, last = wanted.removeprefix("bytes=").split("-")
+            begin, status = int(first), 206
+            if last:
+                end = min(end, int(last) + 1)
             if begin >= len(data):
                 return self.send(416, Content_Range=f"bytes */{len(data)}")
-            headers["Content_Range"] = f"bytes {begin}-{len(data) - 1}/{len(data)}"
+            headers["Content_Range"] = f"bytes {begin}-{end - 1}/{len(data)}"
         if fault.get("corrupt"):
             data = data[:-1] + bytes([data[-1] ^ 1])
-        body = data[begin:]
+        body = data[begin:end]
         with self.hub.lock:
             self.hub.busy += 1
             self.hub.most_busy = max(self.hub.most_busy, self.hub.busy)

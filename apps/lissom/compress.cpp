@@ -22,7 +22,7 @@ constexpr int kInterrupted = 130;
 
 struct Arguments {
   CompressJob job;
-  std::string out, calib, imatrix, save_imatrix, eval_text, report, size;
+  std::string out, calib, imatrix, save_imatrix, eval_text, report, size, disk;
   std::vector<std::string> targets, schemes;
   double max_kld = NAN, max_ppl_delta = NAN;
   bool no_verify = false, no_check = false, json = false, quiet = false;
@@ -49,6 +49,10 @@ Result<CompressJob> job_of(const Arguments& a) {
   if (!std::isnan(a.max_ppl_delta)) job.max_ppl_delta = a.max_ppl_delta;
   if (!a.size.empty()) {
     LISSOM_TRY(job.file_bytes, parse_bytes("--size", a.size));
+  }
+  if (!a.disk.empty()) {
+    LISSOM_TRY(job.disk, parse_bytes("--disk", a.disk));
+    if (job.disk == 0) return bad_input("--disk 0: nothing of the model could lie there");
   }
   return job;
 }
@@ -160,6 +164,9 @@ void add_compress(CLI::App& app, int& exit_code) {
   verb.flag("--no-verify", a->no_verify, "Do not evaluate what was written");
   verb.option("--max-kld", a->max_kld, "Exit 1 where the mean KL divergence (nats) is larger");
   verb.option("--max-ppl-delta", a->max_ppl_delta, "Exit 1 where perplexity grows by more");
+  verb.option("--disk", a->disk,
+              "Of org/name on the hub, hold so much at a time (6GB): a shard is fetched when it is needed "
+              "and removed after use");
   verb.option("--report", a->report, "Folder for report.json and report.html");
   verb.option("--threads", a->job.threads, "0: the number of physical cores").show_default();
   verb.option("--seed", a->job.seed, "Of all that is sampled").show_default();
@@ -172,6 +179,7 @@ void add_compress(CLI::App& app, int& exit_code) {
       "  lissom compress ./SmolLM2-135M --target balanced -o smollm2.gguf\n"
       "  lissom compress ./SmolLM2-135M -o out --target quality,balanced,size --report out\n"
       "  lissom compress model.gguf --size 80MB --calib text.txt --max-kld 0.05\n"
+      "  lissom compress org/name -o out.gguf -s IQ3_M --imatrix org.imatrix --no-verify --disk 6GB\n"
       "Exit code: 0 done, 1 a limit is not met, 2 bad input, 130 stopped by Ctrl-C (the same command goes "
       "on).");
   verb.action([a, &exit_code] { exit_code = run(*a); });

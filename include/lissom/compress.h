@@ -112,6 +112,9 @@ struct CompressOptions {
   int threads = 0;            ///< 0: the number of physical cores; the bytes do not depend on it
   uint64_t seed = 0;          ///< recorded in the journal
   std::string source_digest;  ///< of the checkpoint where the caller has it already; else computed
+  /// Names the source's bytes where their digest is not known: then it is computed from what the encoding reads
+  /// anyway, and each tensor is read once. One line without quotes. Instead of source_digest.
+  std::string source_identity = {};
   /// Weights that are encoded, written and made durable at a time: what a kill costs, and what memory is needed
   /// for.
   int64_t step_weights = 8 << 20;
@@ -137,6 +140,7 @@ struct CompressResult {
 };
 /// Streams every tensor of the plan into a GGUF at `out`. Writes `out`.journal while it works; a later call
 /// with the same inputs continues from it and gives the same bytes. Until all is there nothing lies at `out`.
+/// An interrupted source (ErrorKind::unavailable) leaves it too.
 /// Errors: a tensor with NaN or Inf, or with values that its codec cannot hold; `out` is the source; disk full.
 [[nodiscard]] Result<CompressResult> compress_to_gguf(const Checkpoint& checkpoint,
                                                       const std::filesystem::path& out,

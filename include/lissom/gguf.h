@@ -102,6 +102,9 @@ class GgufWriter {
   [[nodiscard]] virtual Result<void> append(std::span<const std::byte> data) = 0;
   /// Makes all that was appended durable (fdatasync), so that a journal may say so.
   [[nodiscard]] virtual Result<void> flush() = 0;
+  /// After all tensors: writes the header once more, with values that were not known before. It must take as
+  /// many bytes as the first.
+  [[nodiscard]] virtual Result<void> rewrite_header(const GgufMetadata& metadata) = 0;
   [[nodiscard]] virtual Result<void> finish() = 0;
 };
 

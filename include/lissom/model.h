@@ -239,6 +239,9 @@ struct Graph {
 // ---------------------------------------------------------------- checkpoint
 
 class GgufMetadata;  // lissom/gguf.h
+namespace hub {
+class Shards;  // hub/shards.h
+}
 
 /// Everything that `compress`, `run`, `eval` and `convert` need of a model, from a Hugging Face folder or a
 /// GGUF.
@@ -251,11 +254,15 @@ struct Checkpoint {
   /// tokenizer.* and general.* as GGUF metadata, whichever side it came from; of a GGUF, all its keys.
   std::shared_ptr<const GgufMetadata> metadata;
   bool from_gguf = false;
+  std::shared_ptr<hub::Shards> shards;  ///< OpenOptions::stream: what fetches the weights while they are read
 };
 
 struct OpenOptions {
   bool need_tokenizer = true;
   std::string revision = {};  ///< of a model on the hub: branch, tag or commit; empty: main
+  /// Safetensors on the hub are not downloaded here, but when they are first read: Checkpoint::shards.
+  bool stream = false;
+  uint64_t disk = 0;  ///< with `stream`: refuses a model that comes whole and has more bytes; 0: no limit
 };
 /// Opens a folder, a .gguf file, or `org/name` of the Hugging Face hub, which is downloaded into its cache
 /// where it is not there yet (docs/hub.md); progress counts the bytes under "download".

@@ -12,6 +12,7 @@ enum class ErrorKind {
   bad_input,    ///< a file, flag or request is wrong; the message names the file and the field  (exit code 2)
   unsupported,  ///< well formed, but nothing here handles it; the message says what does         (exit code 2)
   io,           ///< the operating system refused: unreadable, disk full, no permission           (exit code 2)
+  unavailable,  ///< a server failed or refused: the same command may go on later                (exit code 2)
   limit,        ///< done, but a limit that the user set is not met                               (exit code 1)
   cancelled,    ///< stopped on request
 };

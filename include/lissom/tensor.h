@@ -65,6 +65,12 @@ class TensorSource {
   [[nodiscard]] virtual Result<TensorView> read(size_t index) const = 0;
   /// Says that these bytes are not needed again soon: a mapped source drops their pages.
   virtual void release(size_t index) const = 0;
+  /// Says which tensors will be read, in this order, so that a source that fetches them can begin with the
+  /// first and give up what is read; replaces what was said before. Errors: it cannot give them (too little
+  /// disk).
+  [[nodiscard]] virtual Result<void> expect(std::span<const size_t> indices) const;
+  /// Whether read() would give it without waiting.
+  [[nodiscard]] virtual bool ready(size_t index) const;
   /// For messages: the file or folder.
   [[nodiscard]] virtual std::string origin() const = 0;
 

@@ -203,6 +203,17 @@ Result<void> AtomicFile::write(std::string_view text) {
   return write(std::as_bytes(std::span<const char>(text.data(), text.size())));
 }
 
+Result<void> AtomicFile::overwrite(std::string_view text) {
+  if (text.size() > position_) return fail("cannot replace " + std::to_string(text.size()) + " bytes", EINVAL);
+  for (size_t done = 0; done < text.size();) {
+    const ssize_t n = ::pwrite(fd_, text.data() + done, text.size() - done, static_cast<off_t>(done));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return fail("cannot write", errno);
+    done += static_cast<size_t>(n);
+  }
+  return {};
+}
+
 Result<void> AtomicFile::truncate(uint64_t size) {
   if (size > position_) return fail("cannot shorten to " + std::to_string(size) + " bytes", EINVAL);
   if (::ftruncate(fd_, static_cast<off_t>(size)) != 0) return fail("cannot shorten", errno);

@@ -105,7 +105,8 @@ void warn_of_quantized_source(const Plan& plan, const Progress& progress, std::v
 }
 
 /// How many of the journal's tensors lie whole in `out`.partial, by their checksums.
-size_t verified(const Journal& journal, const Plan& plan, uint64_t header_bytes, const fs::path& out) {
+size_t verified(const Journal& journal, const Checkpoint& checkpoint, const Plan& plan, uint64_t header_bytes,
+                bool digests, const fs::path& out) {
   const auto partial = MappedFile::open(AtomicFile::partial_path(out));
   if (!partial) return 0;
   const auto bytes = (*partial)->bytes();
@@ -115,6 +116,7 @@ size_t verified(const Journal& journal, const Plan& plan, uint64_t header_bytes,
     if (good >= plan.entries.size() || entry.tensor != plan.entries[good].tensor) break;
     if (entry.bytes != plan.entries[good].bytes || offset > bytes.size() || entry.bytes > bytes.size() - offset)
       break;
+    if (digests && entry.source.size() != 32 * piece_count(checkpoint.tensors->tensors()[good].bytes)) break;
     Checksum checksum;
     checksum.update(bytes.subspan(offset, entry.bytes));
     if (checksum.value() != entry.checksum) break;
@@ -145,7 +147,7 @@ class Sink {
       if (!part.last) continue;
       const PlanEntry& entry = plan_.entries[part.entry];
       finished.push_back({entry.tensor, entry.bytes, checksum_.value(), sums_.relative(),
-                          sums_.weighted_relative(), means_.contains(entry.tensor)});
+                          sums_.weighted_relative(), means_.contains(entry.tensor), part.source});
     }
     if (finished.empty()) return {};
     LISSOM_CHECK(writer_.flush());
@@ -207,6 +209,25 @@ void abandon(const fs::path& out, Journal& journal) {
   journal.remove();
 }
 
+/// Says which tensors are still to be read.
+Result<void> expect_from(const TensorSource& source, size_t first) {
+  std::vector<size_t> rest;
+  for (size_t i = first; i < source.tensors().size(); ++i) rest.push_back(i);
+  return source.expect(rest);
+}
+
+/// The digest that was not known when the header was written, from the journal.
+Result<void> complete_header(const Checkpoint& checkpoint, const Scheme& scheme, const Journal& journal,
+                             GgufWriter& writer, CompressResult& result) {
+  LISSOM_TRY(const auto digest, CheckpointDigest::begin(checkpoint));
+  const auto sources = checkpoint.tensors->tensors();
+  for (size_t i = 0; i < sources.size(); ++i) digest->add(sources[i], journal.entries()[i].source);
+  result.source_digest = digest->finish();
+  LISSOM_TRY(const GgufMetadata metadata,
+             output_metadata(checkpoint, scheme, result.plan, result.source_digest));
+  return writer.rewrite_header(metadata);
+}
+
 /// A job that goes on where an earlier one stopped, or begins.
 Result<void> write_output(const Checkpoint& checkpoint, const fs::path& out, const CompressOptions& options,
                           const Means& means, ThreadPool& pool, const Progress& progress,
@@ -215,10 +236,13 @@ Result<void> write_output(const Checkpoint& checkpoint, const fs::path& out, con
              output_metadata(checkpoint, options.scheme, result.plan, result.source_digest));
   const std::vector<TensorInfo> directory = output_directory(result.plan);
   const fs::path journal_path = out.string() + ".journal";
+  const bool digests = !options.source_identity.empty();
   LISSOM_TRY(const auto journal,
-             Journal::open(journal_path, run_line(result.plan, means, options, result.source_digest)));
+             Journal::open(journal_path, run_line(result.plan, means, options,
+                                                  digests ? options.source_identity : result.source_digest)));
   GgufWriter::Options writing{.keep_partial = true};
-  writing.resume_tensors = verified(*journal, result.plan, gguf_header_bytes(metadata, directory), out);
+  writing.resume_tensors =
+      verified(*journal, checkpoint, result.plan, gguf_header_bytes(metadata, directory), digests, out);
   auto opened = GgufWriter::create(out, metadata, directory, writing);
   if (!opened) {
     abandon(out, *journal);
@@ -231,14 +255,18 @@ Result<void> write_output(const Checkpoint& checkpoint, const fs::path& out, con
   if (resumed > 0)
     progress.say(LogLevel::info, fmt::format("{} of {} tensors were done before", resumed, directory.size()));
 
-  Encoder encoder(*checkpoint.tensors, result.plan, means, pool, options.step_weights);
+  Encoder encoder(*checkpoint.tensors, result.plan, means, pool, options.step_weights, digests);
   encoder.seek(resumed);
   Sink sink(*writer, *journal, result.plan, means);
-  Result<void> done = stream(encoder, sink, result.plan, progress);
+  Result<void> done = expect_from(*checkpoint.tensors, resumed);
+  if (done) done = stream(encoder, sink, result.plan, progress);
+  if (done && digests) done = complete_header(checkpoint, options.scheme, *journal, *writer, result);
   if (done) done = writer->finish();
   if (!done) {
-    // Stopped on request, the job can go on later. An error would only come back: leave nothing behind.
-    if (done.error().kind == ErrorKind::cancelled) return done;
+    // Stopped on request or by a server, the job can go on later. Another error would only come back: leave
+    // nothing behind.
+    const ErrorKind kind = done.error().kind;
+    if (kind == ErrorKind::cancelled || kind == ErrorKind::unavailable) return done;
     writer.reset();
     abandon(out, *journal);
     return done;
@@ -266,7 +294,9 @@ Result<CompressResult> compress_to_gguf(const Checkpoint& checkpoint, const fs::
   warn_of_quantized_source(result.plan, progress, result.warnings);
   ThreadPool pool(options.threads);
   result.source_digest = options.source_digest;
-  if (result.source_digest.empty()) {
+  if (!options.source_identity.empty()) {
+    result.source_digest = CheckpointDigest::placeholder();
+  } else if (result.source_digest.empty()) {
     LISSOM_TRY(result.source_digest, checkpoint_digest(checkpoint, pool, progress));
   }
   LISSOM_CHECK(write_output(checkpoint, out, options, means, pool, progress, result));

@@ -15,12 +15,6 @@ namespace {
 
 constexpr size_t kPiece = 4U << 20;
 
-struct Piece {
-  size_t tensor;
-  std::span<const std::byte> data;
-  Sha256Digest digest;
-};
-
 void add_integer(Sha256& hash, uint64_t value) {
   std::array<std::byte, 8> bytes;
   for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(value >> (8 * i));
@@ -98,34 +92,68 @@ std::string sha256_hex(std::string_view text) {
   return hash.finish_hex();
 }
 
-namespace {
-
-void hash_pieces(std::vector<Piece>& pieces, ThreadPool& pool) {
-  std::vector<Piece*> order;
-  order.reserve(pieces.size() + 1);
-  for (Piece& piece : pieces) order.push_back(&piece);
-  std::ranges::sort(order, [](const Piece* a, const Piece* b) { return a->data.size() > b->data.size(); });
-  if (order.size() % 2 != 0) order.push_back(order.back());
-  pool.parallel_for(static_cast<int64_t>(order.size() / 2), 1, [&order](int64_t begin, int64_t end, int) {
-    for (auto p = static_cast<size_t>(begin); p < static_cast<size_t>(end); ++p) {
-      const auto digests = sha256_pair(order[2 * p]->data, order[2 * p + 1]->data);
-      order[2 * p]->digest = digests[0];
-      order[2 * p + 1]->digest = digests[1];
-    }
-  });
+uint64_t piece_count(uint64_t bytes) {
+  return (bytes + kPiece - 1) / kPiece;
 }
 
-}  // namespace
+std::vector<std::string> piece_digests(std::span<const std::span<const std::byte>> tensors, ThreadPool& pool) {
+  struct Piece {
+    size_t tensor, at;
+    std::span<const std::byte> data;
+  };
+  std::vector<Piece> pieces;
+  std::vector<std::string> digests;
+  for (size_t t = 0; t < tensors.size(); ++t) {
+    const auto data = tensors[t];
+    for (size_t at = 0; at < data.size(); at += kPiece)
+      pieces.push_back(
+          {t, at / kPiece * sizeof(Sha256Digest), data.subspan(at, std::min(kPiece, data.size() - at))});
+    digests.emplace_back(piece_count(data.size()) * sizeof(Sha256Digest), '\0');
+  }
+  if (pieces.empty()) return digests;
+  // Two at a time, of like length.
+  std::ranges::stable_sort(pieces,
+                           [](const Piece& a, const Piece& b) { return a.data.size() > b.data.size(); });
+  if (pieces.size() % 2 != 0) pieces.push_back(pieces.back());
+  pool.parallel_for(static_cast<int64_t>(pieces.size() / 2), 1, [&](int64_t begin, int64_t end, int) {
+    for (auto p = static_cast<size_t>(begin); p < static_cast<size_t>(end); ++p) {
+      const auto pair = sha256_pair(pieces[2 * p].data, pieces[2 * p + 1].data);
+      for (size_t i = 0; i < 2; ++i)
+        std::memcpy(digests[pieces[2 * p + i].tensor].data() + pieces[2 * p + i].at, pair[i].data(),
+                    sizeof(Sha256Digest));
+    }
+  });
+  return digests;
+}
+
+Result<std::unique_ptr<CheckpointDigest>> CheckpointDigest::begin(const Checkpoint& checkpoint) {
+  auto digest = std::make_unique<CheckpointDigest>();
+  add_text(digest->top_, "lissom checkpoint 1");
+  LISSOM_TRY(const GgufMetadata metadata, canonical_metadata(checkpoint));
+  for (const auto& [key, value] : metadata.entries()) {
+    add_text(digest->top_, key);
+    add_value(digest->top_, value);
+  }
+  return digest;
+}
+
+void CheckpointDigest::add(const TensorInfo& info, std::string_view pieces) {
+  add_text(top_, info.name);
+  add_text(top_, info.type);
+  add_text(top_, info.shape.str());
+  top_.update(pieces);
+}
+
+std::string CheckpointDigest::finish() {
+  return "sha256:" + top_.finish_hex();
+}
+std::string CheckpointDigest::placeholder() {
+  return "sha256:" + std::string(64, '0');
+}
 
 Result<std::string> checkpoint_digest(const Checkpoint& checkpoint, ThreadPool& pool,
                                       const Progress& progress) {
-  Sha256 top;
-  add_text(top, "lissom checkpoint 1");
-  LISSOM_TRY(const GgufMetadata metadata, canonical_metadata(checkpoint));
-  for (const auto& [key, value] : metadata.entries()) {
-    add_text(top, key);
-    add_value(top, value);
-  }
+  LISSOM_TRY(const auto digest, CheckpointDigest::begin(checkpoint));
   const TensorSource& source = *checkpoint.tensors;
   const auto list = source.tensors();
   uint64_t total = 0, done = 0;
@@ -133,31 +161,23 @@ Result<std::string> checkpoint_digest(const Checkpoint& checkpoint, ThreadPool& 
   for (size_t first = 0; first < list.size();) {
     if (progress.stop_requested()) return tl::unexpected(Error{ErrorKind::cancelled, "stopped"});
     // Several tensors at a time: most are too small to keep all threads busy alone.
-    std::vector<Piece> pieces;
     std::vector<TensorView> views;
+    std::vector<std::span<const std::byte>> data;
     uint64_t bytes = 0;
     for (size_t i = first; i < list.size() && (bytes == 0 || bytes + list[i].bytes <= kDigestBatch); ++i) {
       LISSOM_TRY(views.emplace_back(), source.read(i));
+      data.push_back(views.back().data);
       bytes += list[i].bytes;
-      const auto data = views.back().data;
-      for (size_t at = 0; at < data.size(); at += kPiece)
-        pieces.push_back({i, data.subspan(at, std::min(kPiece, data.size() - at)), {}});
     }
-    hash_pieces(pieces, pool);
+    const std::vector<std::string> pieces = piece_digests(data, pool);
+    for (size_t i = 0; i < views.size(); ++i) digest->add(list[first + i], pieces[i]);
     const size_t last = first + views.size();
-    auto piece = pieces.begin();
-    for (size_t i = first; i < last; ++i) {
-      add_text(top, list[i].name);
-      add_text(top, list[i].type);
-      add_text(top, list[i].shape.str());
-      for (; piece != pieces.end() && piece->tensor == i; ++piece) top.update(piece->digest);
-    }
     views.clear();
     for (; first < last; ++first) source.release(first);
     done += bytes;
     progress.report("digest", static_cast<int64_t>(done), static_cast<int64_t>(total), list[first - 1].name);
   }
-  return "sha256:" + top.finish_hex();
+  return digest->finish();
 }
 
 }  // namespace lissom

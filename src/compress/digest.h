@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/threads.h"
 #include "lissom/model.h"
@@ -34,6 +35,26 @@ class Sha256 {
 
 /// Bytes of tensors that are read at a time, unless one alone has more.
 inline constexpr uint64_t kDigestBatch = uint64_t{64} << 20U;
+
+/// The raw SHA-256 of each 4 MiB of each tensor's bytes, 32 bytes after 32, by all threads.
+[[nodiscard]] std::vector<std::string> piece_digests(std::span<const std::span<const std::byte>> tensors,
+                                                     ThreadPool& pool);
+/// Their number for a tensor of so many bytes.
+[[nodiscard]] uint64_t piece_count(uint64_t bytes);
+
+/// The digest of a checkpoint from those of its tensors' pieces, for who reads the tensors anyway.
+class CheckpointDigest {
+ public:
+  [[nodiscard]] static Result<std::unique_ptr<CheckpointDigest>> begin(const Checkpoint& checkpoint);
+  /// The next tensor in the checkpoint's order.
+  void add(const TensorInfo& info, std::string_view pieces);
+  [[nodiscard]] std::string finish();  ///< "sha256:…"
+  /// As long as every digest, and none.
+  [[nodiscard]] static std::string placeholder();
+
+ private:
+  Sha256 top_;
+};
 
 /// "sha256:…" of what the checkpoint holds, the same for every folder or file that holds the same. A tree, so
 /// that all threads work at it: SHA-256 over, for each tensor in order, its name, type, shape, and the SHA-256

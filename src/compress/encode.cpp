@@ -7,6 +7,7 @@
 #include <cstring>
 #include <limits>
 
+#include "compress/digest.h"
 #include "lissom/codec.h"
 
 namespace lissom {
@@ -88,12 +89,14 @@ struct Encoder::Outcome {
 };
 
 Encoder::Encoder(const TensorSource& source, const Plan& plan,
-                 const std::map<std::string, std::vector<float>>& means, ThreadPool& pool, int64_t slab_weights)
+                 const std::map<std::string, std::vector<float>>& means, ThreadPool& pool, int64_t slab_weights,
+                 bool digest)
     : source_(source),
       plan_(plan),
       means_(means),
       pool_(pool),
       slab_weights_(std::max<int64_t>(slab_weights, 1)),
+      digest_(digest),
       decoded_(static_cast<size_t>(pool.size())),
       read_back_(static_cast<size_t>(pool.size())) {}
 
@@ -109,6 +112,7 @@ Result<void> Encoder::take(Slab& slab) {
   for (int64_t weights = 0; !done() && weights < slab_weights_;) {
     const PlanEntry& entry = plan_.entries[entry_];
     if (!views_.contains(entry_)) {
+      if (!slab.parts.empty() && !source_.ready(entry_)) break;  // nothing waits that could be done
       LISSOM_TRY(TensorView view, source_.read(entry_));
       views_.emplace(entry_, std::move(view));
     }
@@ -128,7 +132,21 @@ Result<void> Encoder::take(Slab& slab) {
     slab.parts.push_back(part);
   }
   slab.bytes.resize(offset);
+  if (digest_) digest_new();
   return {};
+}
+
+/// Those of the slab's tensors that were not in the one before.
+void Encoder::digest_new() {
+  std::vector<size_t> entries;
+  std::vector<std::span<const std::byte>> data;
+  for (const auto& [entry, view] : views_)
+    if (!pieces_.contains(entry)) {
+      entries.push_back(entry);
+      data.push_back(view.data);
+    }
+  std::vector<std::string> pieces = piece_digests(data, pool_);
+  for (size_t i = 0; i < entries.size(); ++i) pieces_.emplace(entries[i], std::move(pieces[i]));
 }
 
 std::vector<Encoder::Unit> Encoder::units_of(const Slab& slab) const {
@@ -220,8 +238,9 @@ Result<void> Encoder::next(Slab& slab) {
     }
     part.sums.add(outcomes[u].sums);
   }
-  for (const SlabPart& part : slab.parts) {
+  for (SlabPart& part : slab.parts) {
     if (!part.last) continue;
+    if (digest_) part.source = std::move(pieces_.extract(part.entry).mapped());
     views_.erase(part.entry);
     source_.release(part.entry);
   }

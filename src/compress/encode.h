@@ -28,6 +28,7 @@ struct SlabPart {
   bool last = false;  ///< the tensor ends here
   uint64_t offset = 0, bytes = 0;
   ErrorSums sums;
+  std::string source;  ///< of the last part, where wanted: piece_digests() of the tensor that was read
 };
 
 struct Slab {
@@ -37,9 +38,10 @@ struct Slab {
 
 class Encoder {
  public:
-  /// All references live as long as the encoder. `means`: mean square per column, by tensor name.
+  /// All references live as long as the encoder. `means`: mean square per column, by tensor name. digest:
+  /// SlabPart::source is wanted.
   Encoder(const TensorSource& source, const Plan& plan, const std::map<std::string, std::vector<float>>& means,
-          ThreadPool& pool, int64_t slab_weights);
+          ThreadPool& pool, int64_t slab_weights, bool digest);
   /// Starts at this tensor.
   void seek(size_t entry);
   [[nodiscard]] bool done() const { return entry_ >= plan_.entries.size(); }
@@ -50,6 +52,7 @@ class Encoder {
   struct Unit;
   struct Outcome;
   [[nodiscard]] Result<void> take(Slab& slab);
+  void digest_new();
   [[nodiscard]] std::vector<Unit> units_of(const Slab& slab) const;
   void run(const Unit& unit, Slab& slab, Outcome& outcome, int worker);
 
@@ -58,9 +61,11 @@ class Encoder {
   const std::map<std::string, std::vector<float>>& means_;
   ThreadPool& pool_;
   int64_t slab_weights_;
+  bool digest_;
   size_t entry_ = 0;
   int64_t row_ = 0;
   std::map<size_t, TensorView> views_;         ///< of the tensors in the slab
+  std::map<size_t, std::string> pieces_;       ///< of the same tensors
   std::vector<std::vector<float>> decoded_;    ///< per worker: the unit's weights
   std::vector<std::vector<float>> read_back_;  ///< per worker: what the encoded bytes decode to
 };

@@ -19,6 +19,8 @@ struct JournalEntry {
   uint64_t checksum = 0;  ///< of the encoded bytes (compress/checksum.h)
   double relative_error = 0, weighted_relative_error = 0;
   bool has_importance = false;
+  /// piece_digests() of the source's tensor, where the source's digest is not known before all is read.
+  std::string source = {};
 };
 
 class Journal {

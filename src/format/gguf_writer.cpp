@@ -136,9 +136,11 @@ class Writer : public GgufWriter {
  public:
   Writer(std::unique_ptr<AtomicFile> file, fs::path path, const std::vector<TensorInfo>& directory,
          std::vector<uint64_t> sizes, uint64_t alignment)
-      : file_(std::move(file)), path_(std::move(path)), sizes_(std::move(sizes)), alignment_(alignment) {
-    for (const TensorInfo& t : directory) names_.push_back(t.name);
-  }
+      : file_(std::move(file)),
+        path_(std::move(path)),
+        directory_(directory),
+        sizes_(std::move(sizes)),
+        alignment_(alignment) {}
 
   [[nodiscard]] size_t resumed_tensors() const override { return resumed_; }
 
@@ -155,9 +157,18 @@ class Writer : public GgufWriter {
     return {};
   }
   [[nodiscard]] Result<void> flush() override { return file_->flush(); }
+  [[nodiscard]] Result<void> rewrite_header(const GgufMetadata& metadata) override {
+    const auto layout = make_layout(metadata, directory_, static_cast<uint32_t>(alignment_));
+    if (!layout) return tl::unexpected(layout.error().within(path_.string()));
+    uint64_t data = 0;
+    for (const uint64_t size : sizes_) data += pad(size, alignment_);
+    if (current_ != sizes_.size() || layout->header.size() != file_->position() - data)
+      return bad_input(path_.string() + ": a header of another size cannot replace the first");
+    return file_->overwrite(layout->header);
+  }
   [[nodiscard]] Result<void> finish() override {
     if (current_ != sizes_.size())
-      return bad_input(path_.string() + ": tensor " + in_quotes(names_[current_]) + " got " +
+      return bad_input(path_.string() + ": tensor " + in_quotes(directory_[current_].name) + " got " +
                        std::to_string(filled_) + " of its " + std::to_string(sizes_[current_]) + " bytes");
     return file_->commit();
   }
@@ -191,8 +202,8 @@ class Writer : public GgufWriter {
 
   std::unique_ptr<AtomicFile> file_;
   fs::path path_;
+  std::vector<TensorInfo> directory_;
   std::vector<uint64_t> sizes_;
-  std::vector<std::string> names_;
   uint64_t alignment_, filled_ = 0;
   size_t current_ = 0, resumed_ = 0;
 };

@@ -103,7 +103,7 @@ class Downloads {
   }
 
   Result<void> complete(Job& job) {
-    if (!holds_bytes(task_.cache.pointer(task_.commit, job.file->path), job.file->size))
+    if (task_.link && !holds_bytes(task_.cache.pointer(task_.commit, job.file->path), job.file->size))
       LISSOM_CHECK(task_.cache.link(task_.commit, job.file->path, job.file->etag));
     job.lock.reset();
     job.blob.reset();

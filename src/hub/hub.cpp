@@ -13,6 +13,7 @@
 #include "hub/listing.h"
 #include "hub/model_id.h"
 #include "hub/settings.h"
+#include "hub/shards.h"
 
 namespace lissom::hub {
 namespace {
@@ -42,7 +43,13 @@ struct Search {
   Need need = Need::model;
   Settings settings;
   RepoCache cache;
+  std::shared_ptr<RemoteWeights>* weights = nullptr;
+  uint64_t disk = 0;
 };
+
+bool is_weights(const RepoFile& file) {
+  return file.path.ends_with(".safetensors");
+}
 
 /// The snapshot as a model, where the cache holds all of it; the error says what it lacks.
 Result<ModelPath> in_snapshot(const Search& s, const std::string& commit) {
@@ -73,6 +80,23 @@ Result<ModelPath> in_snapshot(const Search& s, const std::string& commit) {
   const auto ggufs = choose_gguf(files_below(folder), s.id);
   if (ggufs) return ModelPath{ModelKind::gguf, folder / ggufs->front()};
   return bad_input(folder.string() + " lacks model.safetensors");
+}
+
+/// The weights of a whole snapshot, by what its links say; nothing where it has no links.
+void describe_snapshot(const Search& s, const std::string& commit, const ModelPath& found) {
+  if (s.weights == nullptr || found.kind != ModelKind::hf_folder) return;
+  std::vector<std::string> names{"model.safetensors"};
+  if (const auto text = read_file(found.path / "model.safetensors.index.json", kIndexLimit))
+    if (const auto shards = shard_names(*text, "")) names = *shards;
+  RemoteWeights weights{s.settings, s.cache, s.id.repo, s.revision, commit, {}, {}};
+  for (const std::string& name : names) {
+    std::error_code code;
+    const fs::path blob = fs::read_symlink(found.path / name, code);
+    const auto size = code ? 0 : fs::file_size(found.path / name, code);
+    if (code) return;
+    weights.files.push_back({name, size, blob.filename().string()});
+  }
+  *s.weights = std::make_shared<RemoteWeights>(std::move(weights));
 }
 
 /// Whether nothing can be missing of a commit that never changes: then the hub need not be asked.
@@ -144,6 +168,45 @@ Result<void> get(Http& http, const Search& s, const std::string& commit, std::ve
   return download(http, {s.settings, s.cache, s.id.repo, commit, quiet}, files, progress);
 }
 
+/// The small files, and of the weights their headers.
+Result<ModelPath> get_headers(Http& http, const Search& s, const std::string& commit,
+                              std::vector<RepoFile>& files, const Progress& progress) {
+  std::vector<RepoFile> small;
+  std::ranges::remove_copy_if(files, std::back_inserter(small), is_weights);
+  LISSOM_CHECK(get(http, s, commit, small, true, progress));
+  LISSOM_CHECK(complete_metadata(http, s, commit, files, progress));
+  const DownloadTask task{s.settings, s.cache, s.id.repo, commit};
+  LISSOM_TRY(const fs::path folder, fetch_headers(http, task, files, progress));
+  return ModelPath{ModelKind::hf_folder, folder};
+}
+
+uint64_t missing_bytes(const Search& s, const std::string& commit, const std::vector<RepoFile>& files) {
+  uint64_t bytes = 0;
+  for (const RepoFile& file : files) {
+    std::error_code code;
+    if (!fs::exists(s.cache.pointer(commit, file.path), code)) bytes += file.size;
+  }
+  return bytes;
+}
+
+/// Whether the weights are to be described and not fetched, since some are not here.
+Result<bool> describe(Http& http, const Search& s, const Listing& listing, Choice& choice,
+                      const Progress& progress) {
+  if (s.weights == nullptr) return false;
+  LISSOM_CHECK(complete_metadata(http, s, listing.commit, choice.files, progress));
+  RemoteWeights weights{s.settings, s.cache, s.id.repo, s.revision, listing.commit, {}, choice.absent};
+  std::ranges::copy_if(choice.files, std::back_inserter(weights.files), is_weights);
+  const uint64_t missing = missing_bytes(s, listing.commit, choice.gguf.empty() ? weights.files : choice.files);
+  if (choice.gguf.empty()) {
+    *s.weights = std::make_shared<RemoteWeights>(std::move(weights));
+    return missing > 0;
+  }
+  if (s.disk > 0 && missing > s.disk)
+    return bad_input("--disk " + std::to_string(s.disk) + ": " + s.id.repo + ": a GGUF comes whole, " +
+                     std::to_string(missing) + " bytes; only safetensors come shard by shard");
+  return false;
+}
+
 Result<ModelPath> fetch(Http& http, const Search& s, const Listing& listing, const Progress& progress) {
   LISSOM_TRY(Choice choice, choose_files(listing, s.id, s.need));
   if (!choice.index.empty()) {
@@ -154,16 +217,9 @@ Result<ModelPath> fetch(Http& http, const Search& s, const Listing& listing, con
                shards_of_index(text, s.id.repo + ": " + choice.index, listing));
     choice.files.insert(choice.files.end(), shards.begin(), shards.end());
   }
-  if (s.need == Need::headers && choice.gguf.empty()) {
-    std::vector<RepoFile> small;
-    std::ranges::copy_if(choice.files, std::back_inserter(small),
-                         [](const RepoFile& file) { return !file.path.ends_with(".safetensors"); });
-    LISSOM_CHECK(get(http, s, listing.commit, small, true, progress));
-    LISSOM_CHECK(complete_metadata(http, s, listing.commit, choice.files, progress));
-    const DownloadTask task{s.settings, s.cache, s.id.repo, listing.commit};
-    LISSOM_TRY(const fs::path folder, fetch_headers(http, task, choice.files, progress));
-    return ModelPath{ModelKind::hf_folder, folder};
-  }
+  LISSOM_TRY(const bool described, describe(http, s, listing, choice, progress));
+  if (described || (s.need == Need::headers && choice.gguf.empty()))
+    return get_headers(http, s, listing.commit, choice.files, progress);
   LISSOM_CHECK(get(http, s, listing.commit, choice.files, false, progress));
   // What is left makes later runs and other programs quicker; a model that is there serves without it. The
   // branch comes last, so that what it means here is always a snapshot that is whole.
@@ -185,11 +241,15 @@ Error without_hub(const Search& s, const Cached& cached, const std::string& why)
 
 Result<ModelPath> find_on_hub(const Search& s, const Progress& progress) {
   const Cached cached = look_into_cache(s);
+  const auto from_cache = [&] {
+    describe_snapshot(s, cached.commit, *cached.model);
+    return *cached.model;
+  };
   if (s.settings.offline) {
-    if (cached.model) return *cached.model;
+    if (cached.model) return from_cache();
     return tl::unexpected(without_hub(s, cached, "HF_HUB_OFFLINE forbids to download it"));
   }
-  if (cached.model && is_commit(s.revision) && is_whole(*cached.model)) return *cached.model;
+  if (cached.model && is_commit(s.revision) && is_whole(*cached.model)) return from_cache();
   LISSOM_TRY(const std::unique_ptr<Http> http, Http::create(s.settings));
   Outcome failure;
   // With a snapshot at hand there is no reason to wait for a hub that does not answer.
@@ -199,7 +259,7 @@ Result<ModelPath> find_on_hub(const Search& s, const Progress& progress) {
   if (cached.model && failure.transient()) {
     progress.say(LogLevel::warning,
                  error.message + "; the snapshot in the cache is used (" + cached.commit + ")");
-    return *cached.model;
+    return from_cache();
   }
   if (failure.kind == Outcome::Kind::dropped) return tl::unexpected(without_hub(s, cached, error.message));
   return tl::unexpected(error);
@@ -213,6 +273,8 @@ Result<ModelPath> find_model(const std::string& model, const FindOptions& option
   if (fs::exists(model, ignored) || !id) {
     if (!options.revision.empty())
       return bad_input("--revision " + options.revision + ": " + model + " is no model of the hub (org/name)");
+    if (options.disk > 0)
+      return bad_input("--disk: " + model + " is no model of the hub (org/name): nothing is downloaded");
     return resolve_model(model);
   }
   if (!options.revision.empty()) {
@@ -225,15 +287,19 @@ Result<ModelPath> find_model(const std::string& model, const FindOptions& option
                                : id->revision.empty()    ? "main"
                                                          : id->revision;
   RepoCache cache(settings.cache, id->repo);
-  return find_on_hub({*id, revision, options.need, std::move(settings), std::move(cache)}, progress);
+  return find_on_hub(
+      {*id, revision, options.need, std::move(settings), std::move(cache), options.weights, options.disk},
+      progress);
 }
 
 std::string display_name_of(const fs::path& path) {
   const fs::path full = fs::absolute(path).lexically_normal();
-  const fs::path snapshots = full.parent_path();
-  const std::string repo = snapshots.parent_path().filename().string();
+  // models--ORG--NAME/snapshots/COMMIT, and of headers alone (hub/headers.h) models--ORG--NAME/COMMIT.
+  fs::path above = full.parent_path();
+  if (above.filename() == "snapshots") above = above.parent_path();
+  const std::string repo = above.filename().string();
   const size_t name = repo.rfind("--");
-  if (snapshots.filename() == "snapshots" && repo.starts_with("models--") && name > 6)
+  if (repo.starts_with("models--") && name > 6 && is_commit(full.filename().string()))
     return repo.substr(name + 2);
   return full.filename().string();
 }

@@ -1,6 +1,8 @@
 #pragma once
 // MODEL, as every verb takes it: a path, or a model on the hub that is downloaded into the cache.
 
+#include <cstdint>
+#include <memory>
 #include <string>
 
 #include "format/hf.h"
@@ -10,9 +12,16 @@
 
 namespace lissom::hub {
 
+struct RemoteWeights;  // hub/shards.h
+
 struct FindOptions {
   std::string revision;  ///< branch, tag or commit; empty: what the id says, else main
   Need need = Need::model;
+  /// Set, it gets the safetensors of a Hugging Face folder on the hub, and those that the cache lacks are not
+  /// downloaded: of them the result has the headers alone. Stays null for anything else.
+  std::shared_ptr<RemoteWeights>* weights = nullptr;
+  /// With `weights`: refuses what can only be downloaded whole and has more bytes. 0: no limit.
+  uint64_t disk = 0;
 };
 
 /// A local path always wins. Else org/name (hub/model_id.h): the cache alone where HF_HUB_OFFLINE is set or a

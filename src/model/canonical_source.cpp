@@ -41,6 +41,16 @@ class CanonicalSource : public TensorSource {
     for (size_t part : entries_[index].parts) source_->release(part);
   }
 
+  Result<void> expect(std::span<const size_t> indices) const override {
+    std::vector<size_t> parts;
+    for (const size_t index : indices)
+      parts.insert(parts.end(), entries_[index].parts.begin(), entries_[index].parts.end());
+    return source_->expect(parts);
+  }
+  bool ready(size_t index) const override {
+    return std::ranges::all_of(entries_[index].parts, [this](size_t part) { return source_->ready(part); });
+  }
+
   Result<TensorView> read(size_t index) const override {
     const Entry& entry = entries_[index];
     const TensorInfo& info = infos_[index];

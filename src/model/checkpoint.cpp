@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "format/hf.h"
 #include "hub/hub.h"
+#include "hub/shards.h"
 #include "lissom/gguf.h"
 #include "lissom/tokenizer.h"
 #include "model/arch.h"
@@ -88,13 +89,18 @@ std::string display_name(const Config& config, const fs::path& path) {
   return hub::display_name_of(path);
 }
 
-Result<Checkpoint> open_folder(const fs::path& folder, const OpenOptions& options) {
+Result<Checkpoint> open_folder(const fs::path& folder, const OpenOptions& options,
+                               const std::shared_ptr<hub::RemoteWeights>& remote, const Progress& progress) {
   Checkpoint c;
   c.path = folder;
   const Architecture* arch = nullptr;
   LISSOM_TRY(c.config, config_of_folder(folder, arch));
   LISSOM_TRY(c.graph, arch->build(c.config));
   LISSOM_TRY(auto weights, open_hf_weights(folder));
+  if (remote) {
+    LISSOM_TRY(c.shards, hub::Shards::create(std::move(*remote), std::move(weights), folder, progress));
+    weights = c.shards;
+  }
   LISSOM_TRY(c.tensors, canonical_view(std::move(weights), c.graph, *arch, c.config));
   auto metadata = std::make_shared<GgufMetadata>();
   metadata->set("general.type", std::string("model"));
@@ -180,8 +186,12 @@ Result<Checkpoint> open_gguf(const fs::path& path) {
 
 Result<Checkpoint> open_checkpoint(const std::string& model, const OpenOptions& options,
                                    const Progress& progress) {
-  LISSOM_TRY(const ModelPath where, hub::find_model(model, {.revision = options.revision}, progress));
-  auto opened = where.kind == ModelKind::gguf ? open_gguf(where.path) : open_folder(where.path, options);
+  hub::FindOptions wanted{.revision = options.revision, .disk = options.disk};
+  std::shared_ptr<hub::RemoteWeights> remote;
+  if (options.stream) wanted.weights = &remote;
+  LISSOM_TRY(const ModelPath where, hub::find_model(model, wanted, progress));
+  auto opened = where.kind == ModelKind::gguf ? open_gguf(where.path)
+                                              : open_folder(where.path, options, remote, progress);
   if (!opened && opened.error().message.find(where.path.string()) == std::string::npos)
     return tl::unexpected(opened.error().within(where.path.string()));
   return opened;

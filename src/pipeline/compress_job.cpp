@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <set>
 
 #include "base/file.h"
@@ -13,6 +14,7 @@
 #include "compress/header.h"
 #include "data/overlap.h"
 #include "hub/hub.h"
+#include "hub/shards.h"
 #include "lissom/compress.h"
 #include "lissom/eval.h"
 #include "lissom/gguf.h"
@@ -48,6 +50,9 @@ struct Run {
   const Progress& progress;
   Checkpoint checkpoint;
   std::string digest;
+  /// The weights may still be on their way: of what the job needs only the encoding reads them, so that it
+  /// begins with the first of them and finds their digest itself. Else empty.
+  std::string source_identity;
   bool folder = false, verify = true, data_free = false;
   std::vector<Target> targets;
   TextPlans texts;
@@ -125,15 +130,39 @@ Result<void> adapt_to_model(Run& run) {
   return {};
 }
 
+/// Weights that are fetched while they are read: how, and whether the job can be done so.
+Result<void> plan_shards(Run& run) {
+  hub::Shards* shards = run.checkpoint.shards.get();
+  if (shards == nullptr) return {};
+  const CompressJob& job = run.job;
+  const bool statistics = !run.data_free && !job.imatrix, several = run.targets.size() > 1;
+  if (!statistics && !several) run.source_identity = "hub:" + sha256_hex(shards->identity());
+  std::string whole;
+  const auto needs = [&](bool it_does, const char* what) {
+    if (it_does) whole += (whole.empty() ? "" : "; ") + std::string(what);
+  };
+  needs(statistics, "for statistics (--calib none or --imatrix FILE does without)");
+  needs(run.verify, "for the evaluation (--no-verify does without)");
+  needs(several, "for several targets (make one at a time)");
+  if (job.disk > 0 && !whole.empty() && shards->missing() > job.disk)
+    return bad_input(
+        fmt::format("--disk {}: {} bytes of this model's weights are not here, and it is needed whole {}",
+                    job.disk, shards->missing(), whole));
+  if (job.disk > 0 && whole.empty()) shards->set_bound(job.disk);
+  std::vector<size_t> all(run.checkpoint.tensors->tensors().size());
+  std::iota(all.begin(), all.end(), size_t{0});
+  return run.checkpoint.tensors->expect(all);
+}
+
 void make_keys(Run& run) {
   for (Target& target : run.targets) {
     std::string codecs;
     for (const PlanEntry& entry : target.plan.entries) codecs += entry.tensor + " " + entry.codec + "\n";
     const CompressJob& job = run.job;
-    target.key =
-        sha256_hex(fmt::format("{}\n{}\n{}\n{}\n{} {}\n{} {} {}\n{}", LISSOM_VERSION, run.digest,
-                               target.scheme.name, codecs, run.texts.calibration.description, job.calib_chunks,
-                               run.texts.evaluation.description, job.eval_chunks, job.context, job.seed));
+    target.key = sha256_hex(
+        fmt::format("{}\n{}\n{}\n{}\n{} {}\n{} {} {}\n{}", LISSOM_VERSION, run.source_identity + run.digest,
+                    target.scheme.name, codecs, run.texts.calibration.description, job.calib_chunks,
+                    run.texts.evaluation.description, job.eval_chunks, job.context, job.seed));
   }
 }
 
@@ -223,16 +252,22 @@ Result<void> make_prompts(Run& run, Source& source) {
   return {};
 }
 
-/// Everything that needs the source model to run, once, before the first target that is not finished.
+Result<void> prepare_evaluation(Run& run, Source& source) {
+  if (!run.verify || !run.evaluation.empty()) return {};
+  LISSOM_TRY(run.evaluation, evaluation_text(run.job, run.texts.evaluation, source, run.progress));
+  return {};
+}
+
+/// Everything that needs the source model to run, once, before the first target that is not finished. Of a
+/// model that is still coming, what judges it has time until it is here.
 Result<void> prepare(Run& run) {
   if (run.prepared) return {};
   Source source(run.checkpoint, run.job.threads);
-  if (run.verify) {
-    LISSOM_TRY(run.evaluation, evaluation_text(run.job, run.texts.evaluation, source, run.progress));
-  }
+  const bool coming = !run.source_identity.empty();
+  if (!coming) LISSOM_CHECK(prepare_evaluation(run, source));
   if (!run.data_free) LISSOM_CHECK(make_importance(run, source));
   if (run.importance) warn_of_starved_experts(run, *run.importance);
-  if (run.verify) LISSOM_CHECK(make_prompts(run, source));
+  if (run.verify && !coming) LISSOM_CHECK(make_prompts(run, source));
   if (run.job.save_imatrix) {
     if (!run.importance) return bad_input("--save-imatrix: there are no statistics to save");
     LISSOM_CHECK(write_imatrix(*run.importance, *run.job.save_imatrix));
@@ -253,6 +288,11 @@ Json health_json(const Health& health, const std::optional<Health>& base) {
 }
 
 Result<void> verify_target(Run& run, const Target& target, Json& result) {
+  if (!run.source_identity.empty()) {
+    Source source(run.checkpoint, run.job.threads);
+    LISSOM_CHECK(prepare_evaluation(run, source));
+    LISSOM_CHECK(make_prompts(run, source));
+  }
   LISSOM_TRY(const Checkpoint written, open_checkpoint(target.out.string()));
   EvalOptions options;
   options.context = run.job.context;
@@ -280,10 +320,12 @@ Result<Json> make_target(Run& run, const Target& target) {
   options.threads = run.job.threads;
   options.seed = run.job.seed;
   options.source_digest = run.digest;
+  options.source_identity = run.source_identity;
   run.progress.say(LogLevel::info,
                    fmt::format("{}: {:.2f} bits per weight", target.out.string(), target.plan.bits_per_weight));
   LISSOM_TRY(const CompressResult compressed,
              compress_to_gguf(run.checkpoint, target.out, options, run.progress));
+  run.digest = compressed.source_digest;
   Json result = result_json(compressed, target.scheme);
   result["path"] = target.out.string();
   if (run.folder || run.job.report) {
@@ -387,7 +429,10 @@ Result<void> check_room(const Run& run) {
   LISSOM_TRY(const std::vector<Forecast> forecasts,
              forecast(run.checkpoint, job, schemes, job.context, false, run.progress));
   const uint64_t memory = available_memory() + resident_memory();
-  const uint64_t unused = free_disk(run.targets.front().out);
+  uint64_t unused = free_disk(run.targets.front().out);
+  if (const hub::Shards* shards = run.checkpoint.shards.get();
+      shards != nullptr && unused > 0 && same_disk(shards->cache_folder(), run.targets.front().out))
+    unused -= std::min(unused - 1, shards->disk_room());  // 0 would mean that nothing is known
   uint64_t taken = 0;
   for (size_t i = 0; i < forecasts.size(); ++i) {
     // What an earlier run has left is part of what this one needs.
@@ -403,6 +448,32 @@ Result<void> check_room(const Run& run) {
   return {};
 }
 
+/// Shows a download and the work that goes on beside it as one.
+class Stages {
+ public:
+  explicit Stages(const Progress& shown) : shown_(shown) {}
+  void step(std::string_view stage, int64_t done, int64_t total, std::string_view detail) {
+    if (stage == "download") {
+      coming_ = done < total ? fmt::format("download {:.0f}%, ",
+                                           100.0 * static_cast<double>(done) / static_cast<double>(total))
+                             : "";
+      if (stage_.empty()) return shown_.report(stage, done, total, detail);
+    } else {
+      stage_ = done < total ? stage : "";
+      done_ = done;
+      total_ = total;
+      detail_ = detail;
+      if (stage_.empty()) return shown_.report(stage, done, total, detail);
+    }
+    shown_.report(stage_, done_, total_, coming_ + detail_);
+  }
+
+ private:
+  const Progress& shown_;
+  std::string stage_, detail_, coming_;
+  int64_t done_ = 0, total_ = 0;
+};
+
 /// A finished result of an earlier run, where all it depends on is the same.
 std::optional<Json> take_over(Run& run, const Target& target) {
   if (!run.folder) return {};
@@ -410,6 +481,9 @@ std::optional<Json> take_over(Run& run, const Target& target) {
   if (!record) return {};
   run.disjoint = record->evaluation.value("disjoint", std::string("–"));
   run.progress.say(LogLevel::info, target.out.string() + ": finished by an earlier run");
+  if (run.digest.empty())
+    if (const auto file = GgufFile::open(target.out))
+      run.digest = (*file)->metadata().string_or("lissom.source_digest", "");
   return std::move(record->result);
 }
 
@@ -417,16 +491,23 @@ std::optional<Json> take_over(Run& run, const Target& target) {
 
 Result<CompressOutcome> run_compress(const CompressJob& job, const Progress& all) {
   LISSOM_CHECK(check_job(job));
+  Stages stages(all);
+  Progress progress = all;
+  progress.step = [&stages](std::string_view stage, int64_t done, int64_t total, std::string_view detail) {
+    stages.step(stage, done, total, detail);
+  };
   // What concerns every target is said once.
   std::set<std::string, std::less<>> said;
-  Progress progress = all;
   progress.log = [&all, &said](LogLevel level, std::string_view text) {
     if (said.emplace(text).second) all.say(level, text);
   };
   Run run(job, progress);
-  LISSOM_TRY(run.checkpoint, open_checkpoint(job.model, {.revision = job.revision}, progress));
+  LISSOM_TRY(
+      run.checkpoint,
+      open_checkpoint(job.model, {.revision = job.revision, .stream = true, .disk = job.disk}, progress));
   LISSOM_CHECK(adapt_to_model(run));
   LISSOM_CHECK(resolve_targets(run));
+  LISSOM_CHECK(plan_shards(run));
   CompressOutcome outcome;
   if (job.dry_run) {
     for (const Target& target : run.targets) {
@@ -437,14 +518,14 @@ Result<CompressOutcome> run_compress(const CompressJob& job, const Progress& all
     return outcome;
   }
   if (job.check_room) LISSOM_CHECK(check_room(run));
-  {
+  if (run.source_identity.empty()) {
     ThreadPool pool(job.threads);
     LISSOM_TRY(run.digest, checkpoint_digest(run.checkpoint, pool, progress));
   }
   CompressJob effective = job;
   effective.verify = run.verify;
   effective.data_free = run.data_free;
-  LISSOM_TRY(run.texts, plan_texts(effective, run.digest));
+  LISSOM_TRY(run.texts, plan_texts(effective, run.source_identity + run.digest));
   make_keys(run);
   if (run.folder) {
     std::error_code code;

@@ -34,6 +34,7 @@ struct CompressJob {
   std::optional<double> max_kld, max_ppl_delta;  ///< mean KL in nats; ppl - ppl_base
   std::optional<std::filesystem::path> report;   ///< folder for report.json and report.html
   bool dry_run = false;                          ///< plan only
+  uint64_t disk = 0;                             ///< of a model on the hub: bytes of it to hold at a time
   bool check_room = true;                        ///< fail before the start where memory or disk would not do
 };
 

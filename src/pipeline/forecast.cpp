@@ -13,6 +13,7 @@
 #include "compress/header.h"
 #include "data/calibration.h"
 #include "eval/passes.h"
+#include "hub/shards.h"
 #include "lissom/gguf.h"
 #include "lissom/runtime.h"
 #include "pipeline/health.h"
@@ -159,7 +160,8 @@ Result<void> add_memory(const Common& c, const std::vector<TensorInfo>& source, 
   LISSOM_TRY(const uint64_t run, model_memory(c, written, {context, 1, std::min<int64_t>(context, 512), 1}));
   uint64_t largest = 0;
   for (const TensorInfo& info : source) largest = std::max(largest, info.bytes);
-  const uint64_t encoding = encoding_memory(c.checkpoint, plan, CompressOptions{}.step_weights);
+  uint64_t encoding = encoding_memory(c.checkpoint, plan, CompressOptions{}.step_weights);
+  if (c.checkpoint.shards && c.checkpoint.shards->bound() > 0) encoding += largest;  // read() copies
   const uint64_t digest = std::max(kDigestBatch, largest);
   forecast.process_memory = c.process;
   forecast.run_memory = c.process + c.tokenizer + run;

@@ -1,5 +1,7 @@
 #include "pipeline/machine.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
@@ -46,6 +48,13 @@ std::optional<uint64_t> group_left(const fs::path& limit, const fs::path& usage)
   return *most > *used ? *most - *used : 0;
 }
 
+fs::path nearest_folder(const fs::path& path) {
+  std::error_code code;
+  fs::path at = fs::absolute(path, code);
+  while (!at.empty() && !fs::is_directory(at, code) && at != at.root_path()) at = at.parent_path();
+  return at;
+}
+
 }  // namespace
 
 uint64_t available_memory() {
@@ -64,10 +73,15 @@ uint64_t resident_memory() {
 
 uint64_t free_disk(const fs::path& path) {
   std::error_code code;
-  fs::path at = fs::absolute(path, code);
-  while (!at.empty() && !fs::is_directory(at, code) && at != at.root_path()) at = at.parent_path();
-  const fs::space_info space = fs::space(at, code);
+  const fs::space_info space = fs::space(nearest_folder(path), code);
   return code ? 0 : space.available;
+}
+
+bool same_disk(const fs::path& a, const fs::path& b) {
+  struct stat of_a {
+  }, of_b{};
+  return ::stat(nearest_folder(a).c_str(), &of_a) == 0 && ::stat(nearest_folder(b).c_str(), &of_b) == 0 &&
+         of_a.st_dev == of_b.st_dev;
 }
 
 }  // namespace lissom

@@ -14,5 +14,7 @@ namespace lissom {
 /// Free bytes where `path` is, or would be: of its nearest folder that exists. 0 where the system does not
 /// tell.
 [[nodiscard]] uint64_t free_disk(const std::filesystem::path& path);
+/// Whether both paths lie, or would lie, on the same file system.
+[[nodiscard]] bool same_disk(const std::filesystem::path& a, const std::filesystem::path& b);
 
 }  // namespace lissom

@@ -239,7 +239,7 @@ Result<double> measure_encoding(const std::string& from, const std::string& to, 
   ThreadPool pool(threads);
   Result<void> failure;
   const double seconds = best_of(2, [&] {
-    Encoder encoder(source, plan, means, pool, shape.elements());
+    Encoder encoder(source, plan, means, pool, shape.elements(), false);
     Slab slab;
     if (const auto done = encoder.next(slab); !done && failure) failure = done;
     Checksum checksum;

@@ -89,6 +89,8 @@ class GgufWriter {
     uint32_t alignment = 32;    ///< a power of two ≥ 8; written as general.alignment unless it is 32
     bool keep_partial = false;  ///< leave `path`.partial on destruction, for a resume
     size_t resume_tensors = 0;  ///< the first n tensors of the directory are already in `path`.partial
+    /// What rewrite_header() may have been given for that file before it was interrupted.
+    const GgufMetadata* rewritten = nullptr;
   };
   [[nodiscard]] static Result<std::unique_ptr<GgufWriter>> create(const std::filesystem::path& path,
                                                                   const GgufMetadata& metadata,

@@ -95,6 +95,8 @@ TEST(AtomicFile, TheOldFileStaysUntilCommit) {
     ASSERT_TRUE(file->write("new text"));
     ASSERT_TRUE(file->truncate(3));
     ASSERT_TRUE(file->write("er"));
+    EXPECT_TRUE(file->overwrite("N"));
+    EXPECT_TRUE(file->overwrite("n"));
     ASSERT_TRUE(file->flush());
     ASSERT_TRUE(file->commit());
     EXPECT_FALSE(file->commit());

@@ -216,16 +216,23 @@ Result<void> expect_from(const TensorSource& source, size_t first) {
   return source.expect(rest);
 }
 
-/// The digest that was not known when the header was written, from the journal.
-Result<void> complete_header(const Checkpoint& checkpoint, const Scheme& scheme, const Journal& journal,
-                             GgufWriter& writer, CompressResult& result) {
+/// The header with the digest that was not known at the beginning, from the journal.
+Result<GgufMetadata> complete_metadata(const Checkpoint& checkpoint, const Scheme& scheme,
+                                       const Journal& journal, CompressResult& result) {
   LISSOM_TRY(const auto digest, CheckpointDigest::begin(checkpoint));
   const auto sources = checkpoint.tensors->tensors();
   for (size_t i = 0; i < sources.size(); ++i) digest->add(sources[i], journal.entries()[i].source);
   result.source_digest = digest->finish();
-  LISSOM_TRY(const GgufMetadata metadata,
-             output_metadata(checkpoint, scheme, result.plan, result.source_digest));
-  return writer.rewrite_header(metadata);
+  return output_metadata(checkpoint, scheme, result.plan, result.source_digest);
+}
+
+Result<void> finish(const Checkpoint& checkpoint, const CompressOptions& options, const Journal& journal,
+                    GgufWriter& writer, CompressResult& result) {
+  if (!options.source_identity.empty()) {
+    LISSOM_TRY(const GgufMetadata metadata, complete_metadata(checkpoint, options.scheme, journal, result));
+    LISSOM_CHECK(writer.rewrite_header(metadata));
+  }
+  return writer.finish();
 }
 
 /// A job that goes on where an earlier one stopped, or begins.
@@ -243,6 +250,11 @@ Result<void> write_output(const Checkpoint& checkpoint, const fs::path& out, con
   GgufWriter::Options writing{.keep_partial = true};
   writing.resume_tensors =
       verified(*journal, checkpoint, result.plan, gguf_header_bytes(metadata, directory), digests, out);
+  GgufMetadata rewritten;
+  if (digests && writing.resume_tensors == directory.size()) {
+    LISSOM_TRY(rewritten, complete_metadata(checkpoint, options.scheme, *journal, result));
+    writing.rewritten = &rewritten;
+  }
   auto opened = GgufWriter::create(out, metadata, directory, writing);
   if (!opened) {
     abandon(out, *journal);
@@ -260,8 +272,7 @@ Result<void> write_output(const Checkpoint& checkpoint, const fs::path& out, con
   Sink sink(*writer, *journal, result.plan, means);
   Result<void> done = expect_from(*checkpoint.tensors, resumed);
   if (done) done = stream(encoder, sink, result.plan, progress);
-  if (done && digests) done = complete_header(checkpoint, options.scheme, *journal, *writer, result);
-  if (done) done = writer->finish();
+  if (done) done = finish(checkpoint, options, *journal, *writer, result);
   if (!done) {
     // Stopped on request or by a server, the job can go on later. Another error would only come back: leave
     // nothing behind.

@@ -309,8 +309,10 @@ TEST_F(Compress, KilledAtAnyMomentItGoesOnToTheSameBytes) {
   std::mt19937 engine(5);
   int killed = 0;
   for (int round = 0; round < 12; ++round) {
+    CompressOptions wanted = options("Q4_0", 1);
+    if (round >= 6) wanted.source_identity = "test:1";
     const pid_t child = ::fork();
-    if (child == 0) ::_exit(compress_to_gguf(checkpoint, out_, options("Q4_0", 1), {}) ? 0 : 1);
+    if (child == 0) ::_exit(compress_to_gguf(checkpoint, out_, wanted, {}) ? 0 : 1);
     std::this_thread::sleep_for(whole_time * static_cast<double>(engine() % 1000) / 1000.0);
     ::kill(child, SIGKILL);
     int status = 0;
@@ -318,13 +320,63 @@ TEST_F(Compress, KilledAtAnyMomentItGoesOnToTheSameBytes) {
     killed += WIFSIGNALED(status) ? 1 : 0;
     if (round % 3 != 2) continue;  // several kills on top of each other
     EXPECT_TRUE(!fs::exists(out_) || bytes_of(out_) == whole);
-    const auto resumed = compress_to_gguf(checkpoint, out_, options("Q4_0"), {});
+    const auto resumed = compress_to_gguf(checkpoint, out_, wanted, {});
     ASSERT_TRUE(resumed) << resumed.error().message;
     EXPECT_EQ(bytes_of(out_), whole);
     EXPECT_EQ(files(), (std::vector<std::string>{"out.gguf", "whole.gguf"}));
     fs::remove(out_);
   }
   EXPECT_GT(killed, 0);
+}
+
+/// A source that is gone after some reads.
+class BrokenSource : public TensorSource {
+ public:
+  BrokenSource(std::shared_ptr<const TensorSource> whole, int reads) : whole_(std::move(whole)), left_(reads) {}
+  [[nodiscard]] std::span<const TensorInfo> tensors() const override { return whole_->tensors(); }
+  [[nodiscard]] Result<TensorView> read(size_t index) const override {
+    if (left_-- <= 0) return tl::unexpected(Error{ErrorKind::unavailable, "gone"});
+    return whole_->read(index);
+  }
+  void release(size_t index) const override { whole_->release(index); }
+  [[nodiscard]] bool ready(size_t index) const override { return index % 3 != 0; }
+  [[nodiscard]] Result<void> expect(std::span<const size_t> indices) const override {
+    expected = {indices.begin(), indices.end()};
+    return {};
+  }
+  [[nodiscard]] std::string origin() const override { return "broken"; }
+  mutable std::vector<size_t> expected;
+
+ private:
+  std::shared_ptr<const TensorSource> whole_;
+  mutable int left_;
+};
+
+TEST_F(Compress, ASourceThatIsReadOnceGivesTheSameBytes) {
+  Checkpoint checkpoint = testing::tiny_llama({.layers = 6, .width = 256, .ff = 512});
+  const auto whole = compress_to_gguf(checkpoint, dir_ / "whole.gguf", options("Q4_0"), {});
+  ASSERT_TRUE(whole);
+  const auto tensors = checkpoint.tensors;
+  CompressOptions once = options("Q4_0");
+  once.source_identity = "test:1";
+  for (const int reads : {0, 18, 39}) {
+    checkpoint.tensors = std::make_shared<BrokenSource>(tensors, reads);
+    const auto stopped = compress_to_gguf(checkpoint, out_, once, {});
+    ASSERT_FALSE(stopped);
+    EXPECT_EQ(stopped.error().kind, ErrorKind::unavailable);
+    EXPECT_TRUE(fs::exists(dir_ / "out.gguf.journal"));
+    const auto rest = std::make_shared<BrokenSource>(tensors, 1000);
+    checkpoint.tensors = rest;
+    const auto resumed = compress_to_gguf(checkpoint, out_, once, {});
+    ASSERT_TRUE(resumed) << resumed.error().message;
+    // All that was read before the source went is done: a slab ends where it would wait.
+    EXPECT_EQ(resumed->resumed_tensors, reads);
+    EXPECT_EQ(rest->expected.size(), tensors->tensors().size() - static_cast<size_t>(reads));
+    EXPECT_EQ(resumed->source_digest, whole->source_digest);
+    EXPECT_EQ(bytes_of(out_), bytes_of(dir_ / "whole.gguf"));
+    EXPECT_EQ(files(), (std::vector<std::string>{"out.gguf", "whole.gguf"}));
+    fs::remove(out_);
+  }
 }
 
 TEST_F(Compress, DamageToThePartialFileIsNoticed) {

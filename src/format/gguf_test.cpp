@@ -227,6 +227,31 @@ TEST(GgufWriter, ResumesToTheSameBytes) {
   }
 }
 
+TEST(GgufWriter, TheHeaderMayBeWrittenAgain) {
+  const TempFolder folder;
+  const Written w = sample();
+  Written later = sample();
+  later.metadata.set("general.architecture", std::string("gpt-2"));  // as long
+  const auto complete = [&](size_t resume, const GgufMetadata* rewritten, bool finish) {
+    const auto writer =
+        GgufWriter::create(folder / "r.gguf", w.metadata, w.directory,
+                           {.keep_partial = true, .resume_tensors = resume, .rewritten = rewritten});
+    ASSERT_TRUE(writer);
+    EXPECT_EQ((*writer)->resumed_tensors(), resume);
+    EXPECT_EQ((*writer)->rewrite_header(later.metadata).has_value(), resume == w.data.size());
+    for (size_t i = resume; i < w.data.size(); ++i) ASSERT_TRUE((*writer)->append(w.data[i]));
+    GgufMetadata longer = later.metadata;
+    longer.set("general.architecture", std::string(99, 'x'));
+    EXPECT_FALSE((*writer)->rewrite_header(longer));
+    ASSERT_TRUE((*writer)->rewrite_header(later.metadata));
+    EXPECT_TRUE(!finish || (*writer)->finish());
+  };
+  complete(0, nullptr, false);  // interrupted before the rename
+  complete(4, &later.metadata, true);
+  ASSERT_TRUE(write(folder / "whole.gguf", later));
+  EXPECT_EQ(slurp(folder / "r.gguf"), slurp(folder / "whole.gguf"));
+}
+
 TEST(GgufWriter, StartsAnewWhereThePartialFileIsAnother) {
   const TempFolder folder;
   const Written w = sample();

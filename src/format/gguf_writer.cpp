@@ -174,13 +174,15 @@ class Writer : public GgufWriter {
   }
 
   /// Goes on after `count` tensors of an existing partial file, if it has them behind the same header.
-  Result<bool> resume(const std::string& header, size_t count) {
+  Result<bool> resume(const std::string& header, const std::string& rewritten, size_t count) {
     uint64_t end = header.size();
     for (size_t i = 0; i < count; ++i) end += pad(sizes_[i], alignment_);
     if (file_->position() < end) return false;
     LISSOM_TRY(const auto old, MappedFile::open(AtomicFile::partial_path(path_)));
-    if (old->bytes().size() < end || std::memcmp(old->bytes().data(), header.data(), header.size()) != 0)
-      return false;
+    if (old->bytes().size() < end) return false;
+    const std::string_view there(reinterpret_cast<const char*>(old->bytes().data()), header.size());
+    if (there != header && there != rewritten) return false;
+    LISSOM_CHECK(file_->overwrite(header));
     LISSOM_CHECK(file_->truncate(end));
     current_ = resumed_ = count;
     return true;
@@ -224,7 +226,11 @@ Result<std::unique_ptr<GgufWriter>> GgufWriter::create(const fs::path& path, con
   auto writer =
       std::make_unique<Writer>(std::move(file), path, directory, std::move(layout->sizes), options.alignment);
   if (options.resume_tensors > 0) {
-    LISSOM_TRY(const bool resumed, writer->resume(layout->header, options.resume_tensors));
+    std::string rewritten;
+    if (options.rewritten != nullptr)
+      if (auto other = make_layout(*options.rewritten, directory, options.alignment))
+        rewritten = std::move(other->header);
+    LISSOM_TRY(const bool resumed, writer->resume(layout->header, rewritten, options.resume_tensors));
     if (resumed) return writer;
     LISSOM_CHECK(out.truncate(0));
   }

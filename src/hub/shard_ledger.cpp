@@ -15,7 +15,7 @@ int64_t ShardLedger::Shard::next() const {
   return reads.empty() ? kNever : reads.front();
 }
 
-ShardLedger::ShardLedger(std::vector<uint64_t> sizes, uint64_t bound) : bound_(bound) {
+ShardLedger::ShardLedger(const std::vector<uint64_t>& sizes, uint64_t bound) : bound_(bound) {
   for (const uint64_t bytes : sizes) {
     shards_.emplace_back();
     shards_.back().bytes = bytes;
@@ -35,6 +35,9 @@ void ShardLedger::keep(size_t shard) {
 }
 void ShardLedger::arrived(size_t shard) {
   shards_[shard].state = State::here;
+}
+void ShardLedger::gone(size_t shard) {
+  shards_[shard].state = State::absent;
 }
 void ShardLedger::read(size_t shard) {
   if (!shards_[shard].reads.empty()) shards_[shard].reads.pop_front();

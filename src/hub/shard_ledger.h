@@ -13,7 +13,7 @@ namespace lissom::hub {
 class ShardLedger {
  public:
   /// Bytes of each shard. bound: bytes that may lie on the disk at a time; 0: any number.
-  explicit ShardLedger(std::vector<uint64_t> sizes, uint64_t bound = 0);
+  explicit ShardLedger(const std::vector<uint64_t>& sizes, uint64_t bound = 0);
   void set_bound(uint64_t bound) { bound_ = bound; }
 
   /// The reads to come, in order, each as the number of its shard. Replaces what was expected before.
@@ -24,6 +24,7 @@ class ShardLedger {
   void keep(size_t shard);
   /// It is whole on the disk, fetched now or by an earlier run.
   void arrived(size_t shard);
+  void gone(size_t shard);  ///< it is not there any more
   /// One read of it is done.
   void read(size_t shard);
 

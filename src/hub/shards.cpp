@@ -22,6 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr size_t kMostAtOnce = 4;
+constexpr const char* kKept = "what is done is kept, the same command goes on from there";
 constexpr auto kPause = std::chrono::milliseconds(50);
 
 bool holds_bytes(const fs::path& path, uint64_t size) {
@@ -66,6 +67,7 @@ struct Shards::State {
   uint64_t bound = 0;
   std::vector<std::shared_ptr<SafetensorsFile>> open;  // of each shard that is here and was read
   std::vector<std::thread> threads;
+  std::unique_ptr<FileLock> alone;             // under a bound: what else is there was left, and may go
   std::array<uint64_t, kMostAtOnce> coming{};  // bytes that each thread has of its shard
   uint64_t fetched = 0;
   std::vector<std::string> warnings;  // from the threads, to be said by who reads
@@ -86,6 +88,7 @@ struct Shards::State {
   void look_into_cache();
   [[nodiscard]] Result<void> check_room() const;
   void advise();
+  [[nodiscard]] Result<void> be_alone();
   [[nodiscard]] Result<void> start();
   void remove_leftovers();
   void remove(size_t shard);
@@ -105,6 +108,8 @@ void Shards::State::look_into_cache() {
       ledger.keep(i);
     else if (is_blob && bound > 0)
       ledger.arrived(i);
+    else
+      ledger.gone(i);
   }
 }
 
@@ -138,7 +143,7 @@ void Shards::State::remove(size_t shard) {
   std::error_code ignored;
   // Who links it meanwhile does so under its lock.
   const auto lock = FileLock::try_lock(weights.cache.lock(weights.files[shard].etag));
-  if (!lock || !*lock || in_snapshot(shard)) return;
+  if (!lock || !*lock || linked_blobs(weights.cache.folder()).contains(weights.files[shard].etag)) return;
   fs::remove(blob(shard), ignored);
 }
 
@@ -155,6 +160,18 @@ void Shards::State::remove_leftovers() {
     const auto lock = FileLock::try_lock(weights.cache.lock(weights.files[i].etag));
     if (lock && *lock) fs::remove(part, ignored);
   }
+}
+
+/// What lies there beside snapshots is this process's own from now on.
+Result<void> Shards::State::be_alone() {
+  if (bound == 0 || alone) return {};
+  LISSOM_CHECK(weights.cache.prepare());
+  LISSOM_TRY(alone, FileLock::try_lock(weights.cache.lock("lissom-disk")));
+  if (!alone)
+    return tl::unexpected(
+        Error{ErrorKind::unavailable, "--disk: another process has shards of " + weights.repo + " on its way"});
+  look_into_cache();
+  return {};
 }
 
 Result<void> Shards::State::start() {
@@ -236,6 +253,7 @@ void Shards::State::report() {
 /// The shard's file, when it is here and agrees with the headers that were read before it.
 Result<std::shared_ptr<SafetensorsFile>> Shards::State::wait_for(size_t shard) {
   std::unique_lock lock(mutex);
+  LISSOM_CHECK(be_alone());
   if (!ledger.here(shard)) {
     ledger.demand(shard);
     if (threads.empty()) LISSOM_CHECK(start());
@@ -244,18 +262,16 @@ Result<std::shared_ptr<SafetensorsFile>> Shards::State::wait_for(size_t shard) {
   while (!ledger.here(shard)) {
     report();
     if (progress.stop_requested()) return tl::unexpected(Error{ErrorKind::cancelled, "stopped"});
-    if (failure)
-      return tl::unexpected(
-          Error{ErrorKind::unavailable,
-                failure->message + "; what is done is kept, the same command goes on from there"});
+    if (failure) return tl::unexpected(Error{ErrorKind::unavailable, failure->message + "; " + kKept});
     changed.wait_for(lock, kPause);
   }
   report();
   if (!open[shard]) {
     const RepoFile& file = weights.files[shard];
-    LISSOM_TRY(open[shard],
-               SafetensorsFile::open(in_snapshot(shard) ? weights.cache.pointer(weights.commit, file.path)
-                                                        : blob(shard)));
+    const fs::path at = in_snapshot(shard) ? weights.cache.pointer(weights.commit, file.path) : blob(shard);
+    if (!holds_bytes(at, file.size))
+      return tl::unexpected(Error{ErrorKind::unavailable, at.string() + ": was removed; " + kKept});
+    LISSOM_TRY(open[shard], SafetensorsFile::open(at));
   }
   return open[shard];
 }
@@ -292,7 +308,7 @@ Shards::~Shards() {
   }
   state_->changed.notify_all();
   for (std::thread& thread : state_->threads) thread.join();
-  if (state_->bound == 0 || !state_->ledger.finished()) return;
+  if (state_->bound == 0 || !state_->ledger.finished() || !state_->be_alone()) return;
   for (size_t i = 0; i < state_->open.size(); ++i)
     if (state_->ledger.here(i) && !state_->ledger.kept(i)) state_->remove(i);
 }

@@ -318,6 +318,20 @@ def test_a_killed_job_goes_on(many, world, hub, how, bounded):
         assert many.most_held <= bound[1] and many.held() == 0
 
 
+def test_two_jobs_do_not_share_what_they_remove(many, world, hub):
+    event = many.hold_back(many.names[4])
+    process = world.start(*many.words, "--disk", "1MB")
+    deadline = time.time() + 20
+    while len(many.journaled()) < 8:
+        assert time.time() < deadline and process.poll() is None
+        time.sleep(0.02)
+    error = world.bad("compress", many.id, "-o", "other.gguf", "-s", "Q4_0", "--calib", "none", "--no-verify", "--disk",
+                      "1MB")
+    assert "another process" in error
+    event.set()
+    assert process.wait(timeout=20) == 0 and many.out.read_bytes() == many.expected()
+
+
 def test_a_smaller_bound_after_a_kill(many, world, hub):
     event = many.hold_back(many.names[4])
     process = world.start(*many.words, "--disk", sum(many.sizes.values()))

@@ -86,7 +86,7 @@ struct Shards::State {
   }
 
   void look_into_cache();
-  [[nodiscard]] Result<void> check_room() const;
+  [[nodiscard]] Result<void> check_bound() const;
   void advise();
   [[nodiscard]] Result<void> be_alone();
   [[nodiscard]] Result<void> start();
@@ -113,20 +113,13 @@ void Shards::State::look_into_cache() {
   }
 }
 
-Result<void> Shards::State::check_room() const {
+Result<void> Shards::State::check_bound() const {
   const size_t largest = ledger.largest();
   if (bound > 0 && largest < ledger.size() && weights.files[largest].size > bound)
     return bad_input("--disk " + std::to_string(bound) + ": " + weights.repo + ": " +
                      weights.files[largest].path + " alone has " + std::to_string(weights.files[largest].size) +
                      " bytes; --disk " + std::to_string(weights.files[largest].size) + " would do");
-  std::error_code code;
-  const fs::space_info space = fs::space(weights.cache.folder(), code);
-  const uint64_t missing = ledger.missing();
-  const uint64_t room = bound == 0 ? missing : std::min(missing, bound - std::min(bound, ledger.used()));
-  if (code || space.available >= room) return {};
-  return io_error(weights.repo + ": " + size_text(missing) + " are to be downloaded, and " +
-                  weights.cache.folder().string() + " has room for " + size_text(space.available) +
-                  "; --disk SIZE holds no more than so much at a time, HF_HUB_CACHE chooses another place");
+  return {};
 }
 
 void Shards::State::advise() {
@@ -335,6 +328,17 @@ uint64_t Shards::disk_room() const {
   return bound == 0 ? missing : std::min(missing, bound - std::min(bound, state_->ledger.used()));
 }
 
+Result<void> Shards::check_disk() const {
+  const fs::path& folder = state_->weights.cache.folder();
+  std::error_code code;
+  const fs::space_info space = fs::space(folder, code);
+  const uint64_t room = disk_room();
+  if (code || space.available >= room) return {};
+  return io_error(origin() + ": " + size_text(room) + " are to be downloaded, and " + folder.string() +
+                  " has room for " + size_text(space.available) +
+                  "; --disk SIZE holds no more than so much at a time, HF_HUB_CACHE chooses another place");
+}
+
 const fs::path& Shards::cache_folder() const {
   return state_->weights.cache.folder();
 }
@@ -401,7 +405,7 @@ Result<void> Shards::expect(std::span<const size_t> indices) const {
   for (const size_t index : indices) reads.push_back(state_->shard_of[index]);
   const std::scoped_lock lock(state_->mutex);
   state_->ledger.expect(reads);
-  LISSOM_CHECK(state_->check_room());
+  LISSOM_CHECK(state_->check_bound());
   state_->advise();
   state_->changed.notify_all();
   return {};

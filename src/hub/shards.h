@@ -48,6 +48,8 @@ class Shards : public TensorSource {
   [[nodiscard]] uint64_t bound() const;
   [[nodiscard]] uint64_t missing() const;    ///< bytes of all shards that the cache has not for good
   [[nodiscard]] uint64_t disk_room() const;  ///< bytes of disk that fetching what is expected will take
+  /// An error where the disk has not that room.
+  [[nodiscard]] Result<void> check_disk() const;
   [[nodiscard]] const std::filesystem::path& cache_folder() const;
   /// A text that is the same where the weights' bytes are: the names and checksums of the files.
   [[nodiscard]] std::string identity() const;
@@ -56,7 +58,7 @@ class Shards : public TensorSource {
   /// Waits for the shard. Errors: `unavailable` where it cannot be had.
   [[nodiscard]] Result<TensorView> read(size_t index) const override;
   void release(size_t index) const override;
-  /// Errors: a bound or a disk that the largest shard does not fit in.
+  /// Errors: a bound that the largest shard does not fit in.
   [[nodiscard]] Result<void> expect(std::span<const size_t> indices) const override;
   [[nodiscard]] bool ready(size_t index) const override;
   [[nodiscard]] std::string origin() const override;

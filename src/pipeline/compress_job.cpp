@@ -136,7 +136,10 @@ Result<void> plan_shards(Run& run) {
   if (shards == nullptr) return {};
   const CompressJob& job = run.job;
   const bool statistics = !run.data_free && !job.imatrix, several = run.targets.size() > 1;
-  if (!statistics && !several) run.source_identity = "hub:" + sha256_hex(shards->identity());
+  if (!statistics && !several) {
+    LISSOM_TRY(const auto metadata, CheckpointDigest::begin(run.checkpoint));
+    run.source_identity = "hub:" + sha256_hex(metadata->finish() + "\n" + shards->identity());
+  }
   std::string whole;
   const auto needs = [&](bool it_does, const char* what) {
     if (it_does) whole += (whole.empty() ? "" : "; ") + std::string(what);
@@ -152,6 +155,16 @@ Result<void> plan_shards(Run& run) {
   std::vector<size_t> all(run.checkpoint.tensors->tensors().size());
   std::iota(all.begin(), all.end(), size_t{0});
   return run.checkpoint.tensors->expect(all);
+}
+
+/// The source, as far as its headers tell, and what is to be made of it.
+Result<void> open_source(Run& run) {
+  const CompressJob& job = run.job;
+  const OpenOptions options{.revision = job.revision, .stream = true, .disk = job.disk};
+  LISSOM_TRY(run.checkpoint, open_checkpoint(job.model, options, run.progress));
+  LISSOM_CHECK(adapt_to_model(run));
+  LISSOM_CHECK(resolve_targets(run));
+  return plan_shards(run);
 }
 
 void make_keys(Run& run) {
@@ -430,9 +443,11 @@ Result<void> check_room(const Run& run) {
              forecast(run.checkpoint, job, schemes, job.context, false, run.progress));
   const uint64_t memory = available_memory() + resident_memory();
   uint64_t unused = free_disk(run.targets.front().out);
-  if (const hub::Shards* shards = run.checkpoint.shards.get();
-      shards != nullptr && unused > 0 && same_disk(shards->cache_folder(), run.targets.front().out))
-    unused -= std::min(unused - 1, shards->disk_room());  // 0 would mean that nothing is known
+  if (const hub::Shards* shards = run.checkpoint.shards.get(); shards != nullptr) {
+    LISSOM_CHECK(shards->check_disk());
+    if (unused > 0 && same_disk(shards->cache_folder(), run.targets.front().out))
+      unused -= std::min(unused - 1, shards->disk_room());  // 0 would mean that nothing is known
+  }
   uint64_t taken = 0;
   for (size_t i = 0; i < forecasts.size(); ++i) {
     // What an earlier run has left is part of what this one needs.
@@ -502,12 +517,7 @@ Result<CompressOutcome> run_compress(const CompressJob& job, const Progress& all
     if (said.emplace(text).second) all.say(level, text);
   };
   Run run(job, progress);
-  LISSOM_TRY(
-      run.checkpoint,
-      open_checkpoint(job.model, {.revision = job.revision, .stream = true, .disk = job.disk}, progress));
-  LISSOM_CHECK(adapt_to_model(run));
-  LISSOM_CHECK(resolve_targets(run));
-  LISSOM_CHECK(plan_shards(run));
+  LISSOM_CHECK(open_source(run));
   CompressOutcome outcome;
   if (job.dry_run) {
     for (const Target& target : run.targets) {

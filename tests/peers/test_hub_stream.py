@@ -403,3 +403,20 @@ def test_a_header_that_lies_is_found_out(many, world, hub):
     error = world.bad(*many.words, "--disk", "1MB")
     assert error
     assert not many.out.exists()
+
+
+def test_a_finished_result_is_taken_over(many, world, hub):
+    words = ("compress", many.id, "-o", "out/", "-s", "Q8_0", "--calib", "none", "--no-verify", "--disk", "1MB", "--json")
+    first = json.loads(world.good(*words).stdout)
+    hub.requests.clear()
+    done = world.good(*words)
+    again = json.loads(done.stdout)
+    assert "finished by an earlier run" in done.stderr and set(many.fetched().values()) == {0}
+    assert again["source"]["digest"] == first["source"]["digest"] != "sha256:" + 64 * "0"
+    # The same weights with another configuration are another model.
+    config = json.loads(many.files["config.json"]) | {"rms_norm_eps": 1e-5}
+    many.repo.files["config.json"] = json.dumps(config).encode()
+    many.repo.commit = many.repo.revisions["main"] = 40 * "d"
+    last = world.good(*words)
+    assert "finished by an earlier run" not in last.stderr and set(many.fetched().values()) == {1}
+    assert json.loads(last.stdout)["source"]["digest"] != first["source"]["digest"]

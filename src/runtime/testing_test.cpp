@@ -284,7 +284,8 @@ struct Interpreter {
   }
   /// Within half of the buckets each distance has its own; beyond, as the paper's logarithm.
   static int64_t bucket_of(const RelativePositions& p, int64_t distance) {
-    const double mid = double(p.buckets / 2), size = std::abs(double(distance));
+    const int64_t half = p.buckets / 2;
+    const auto mid = static_cast<double>(half), size = std::abs(static_cast<double>(distance));
     double b = size;
     if (size > mid)
       b = mid +

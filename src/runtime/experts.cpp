@@ -65,6 +65,7 @@ void choose_experts(const Experts& e, std::span<const float> logits, const float
   order.resize(static_cast<size_t>(e.used));
   std::ranges::sort(order);
   std::vector<float> weights;
+  weights.reserve(order.size());
   for (int64_t i : order) weights.push_back(scores[static_cast<size_t>(i)]);
   if (e.score == Experts::Score::softmax_chosen) softmax(weights);
   if (e.normalize) {

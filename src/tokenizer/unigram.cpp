@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cmath>
 #include <limits>
 
@@ -70,10 +71,43 @@ class Trie {
   std::array<uint32_t, 256> root_{};
 };
 
+/// A score as the `tokenizers` package reads its decimal digits: all of them as one integer, rounded, then
+/// divided by a power of ten and rounded again. That may be a unit in the last place off, which decides between
+/// two splits into the same tokens.
+double as_tokenizers_reads(double score) {
+  if (!std::isfinite(score)) return score;
+  std::array<char, 32> text{};
+  const auto end =
+      std::to_chars(text.data(), text.data() + text.size(), std::abs(score), std::chars_format::scientific);
+  uint64_t digits = 0;
+  int exponent = 0;
+  const char* at = text.data();
+  for (bool fraction = false; *at != 'e'; ++at) {
+    if (*at == '.') {
+      fraction = true;
+      continue;
+    }
+    digits = digits * 10 + static_cast<uint64_t>(*at - '0');
+    exponent -= fraction ? 1 : 0;
+  }
+  int power = 0;
+  std::from_chars(at[1] == '+' ? at + 2 : at + 1, end.ptr, power);
+  exponent += power;
+  if (std::abs(exponent) > 22) return score;  // such a power of ten is not exact; no score is so small or large
+  double value = static_cast<double>(digits);
+  double scale = 1;
+  for (int i = 0; i < std::abs(exponent); ++i) scale *= 10;
+  value = exponent < 0 ? value / scale : value * scale;
+  return std::signbit(score) ? -value : value;
+}
+
 class Unigram : public Model {
  public:
+  /// single: scores and sums in F32, as the sentencepiece package has them.
   Unigram(const Parts& parts, Trie trie, int32_t unknown, bool byte_fallback, bool single)
       : vocab_(parts.vocab), scores_(parts.scores), trie_(std::move(trie)), unknown_(unknown), single_(single) {
+    if (!single)
+      for (double& score : scores_) score = as_tokenizers_reads(score);
     double lowest = std::numeric_limits<double>::infinity();
     for (const double score : scores_)
       if (std::isfinite(score)) lowest = std::min(lowest, score);
@@ -138,7 +172,7 @@ class Unigram : public Model {
   }
 
   const Vocab& vocab_;
-  const std::vector<double>& scores_;
+  std::vector<double> scores_;
   Trie trie_;
   int32_t unknown_;
   bool single_;

@@ -4,6 +4,7 @@ import io
 import json
 import random
 
+import numpy as np
 import pytest
 import sentencepiece
 from test_tokenizer import compare, lines, load
@@ -187,6 +188,20 @@ def test_real_text(lissom, vocabulary, shared, name):
     wiki = (shared / "data/wikitext2/wiki.valid.raw").read_text()
     compare(lissom, load(path), path, wiki.split("\n"), pairs=0)
     compare(lissom, load(path), path, [wiki], pairs=0)
+
+
+def test_ties_are_split_as_by_the_package(lissom, tmp_path):
+    """aaa is a aa or aa a: the last bit of the sums decides, and with it how decimal digits are read."""
+    rng = np.random.Generator(np.random.PCG64(3))
+    letters = [chr(0x4E00 + i) for i in range(400)]
+    pieces = [["<unk>", 0.0], *([x * n, float(-rng.uniform(2, 12))] for x in letters for n in (1, 2))]
+    config = {"type": "Unigram", "unk_id": 0, "vocab": pieces}
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps({"version": "1.0", "added_tokens": [], "model": config}))
+    texts = [y + x * 3 for x, y in zip(letters, letters[1:])]
+    expected = [e.ids for e in load(path).encode_batch(texts)]
+    assert {ids[-2] < ids[-1] for ids in expected} == {True, False}, "both ways occur"
+    assert lines(lissom, path, texts) == expected
 
 
 def test_every_metaspace(lissom, vocabulary, tmp_path):

@@ -1,5 +1,5 @@
-// chat_tool: chat templates for the tests. Each line of standard input is {"template", "variables", "now"}; each line
-// printed is {"text"} or {"error"}.
+// chat_tool: chat templates for the tests. Each line of standard input is {"template", "variables", "now"};
+// each line printed is {"text"} or {"error"}.
 #include <cstdio>
 #include <iterator>
 #include <nlohmann/json.hpp>

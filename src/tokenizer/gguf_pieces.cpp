@@ -69,19 +69,6 @@ std::vector<std::string> merge_strings(const Parts& parts) {
   return merges;
 }
 
-Json added_list(const Parts& parts) {
-  Json added = Json::array();
-  for (const AddedToken& t : parts.added)
-    added.push_back({{"id", t.id},
-                     {"content", t.content},
-                     {"single_word", t.single_word},
-                     {"lstrip", t.lstrip},
-                     {"rstrip", t.rstrip},
-                     {"normalized", t.normalized},
-                     {"special", t.special}});
-  return added;
-}
-
 Result<void> add_unigram(const Parts& parts, TokenTable& table, GgufMetadata& out) {
   std::vector<float> scores(table.tokens.size(), 0.0F);
   // Added tokens that the model does not know are cut out before it and found by nothing else.

@@ -151,7 +151,7 @@ std::string score_text(double score) {
 
 }  // namespace
 
-std::string json_from_parts(const Parts& parts) {
+Json added_list(const Parts& parts) {
   Json added = Json::array();
   for (const AddedToken& t : parts.added)
     added.push_back({{"id", t.id},
@@ -161,6 +161,10 @@ std::string json_from_parts(const Parts& parts) {
                      {"rstrip", t.rstrip},
                      {"normalized", t.normalized},
                      {"special", t.special}});
+  return added;
+}
+
+std::string json_from_parts(const Parts& parts) {
   // Members of a Json object come in the order of their names, a vocabulary should come in that of its ids, so
   // the model's large members are written by hand.
   const auto quoted = [](std::string_view s) {
@@ -190,7 +194,7 @@ std::string json_from_parts(const Parts& parts) {
   model += "}";
   const auto dump = [](const Json& j) { return j.dump(-1, ' ', false, Json::error_handler_t::replace); };
   return R"({"version":"1.0","truncation":)" + dump(parts.truncation) + R"(,"padding":)" + dump(parts.padding) +
-         R"(,"added_tokens":)" + dump(added) + R"(,"normalizer":)" + dump(parts.normalizer) +
+         R"(,"added_tokens":)" + dump(added_list(parts)) + R"(,"normalizer":)" + dump(parts.normalizer) +
          R"(,"pre_tokenizer":)" + dump(parts.pre_tokenizer) + R"(,"post_processor":)" +
          dump(parts.post_processor) + R"(,"decoder":)" + dump(parts.decoder) + R"(,"model":)" + model + "}\n";
 }

@@ -34,6 +34,8 @@ struct Parts {
 };
 
 [[nodiscard]] Result<Parts> parts_from_json(std::string_view json, const std::string& origin);
+/// The list "added_tokens" of tokenizer.json.
+[[nodiscard]] Json added_list(const Parts& parts);
 /// tokenizer.json text.
 [[nodiscard]] std::string json_from_parts(const Parts& parts);
 

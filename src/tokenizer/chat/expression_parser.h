@@ -70,17 +70,6 @@ class ExpressionParser {
     return {};
   }
 
-  /// Nesting, so that a hostile template does not use up the stack.
-  class Deeper {
-   public:
-    explicit Deeper(int& depth) : depth_(depth) { ++depth_; }
-    ~Deeper() { --depth_; }
-    Deeper(const Deeper&) = delete;
-    Deeper& operator=(const Deeper&) = delete;
-
-   private:
-    int& depth_;
-  };
   [[nodiscard]] Result<void> check_depth() const {
     if (depth_ > kMaxDepth) return wrong(now().at, "nested too deep");
     return {};

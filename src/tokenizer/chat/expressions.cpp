@@ -126,12 +126,9 @@ Result<Value> arithmetic(const std::string& op, const Value& a, const Value& b, 
 
 Result<Value> Interpreter::evaluate(const Expression& e) {
   LISSOM_CHECK(budget_.step());
-  if (++budget_.depth > Budget::kMaxDepth) {
-    --budget_.depth;
-    return bad_input("nested too deep");
-  }
+  const Deeper deeper(budget_.depth);
+  if (budget_.depth > Budget::kMaxDepth) return bad_input("nested too deep");
   auto v = evaluate_node(e);
-  --budget_.depth;
   if (!v && !std::exchange(located_, true)) return error_at(source_, origin_, e.at, v.error().message);
   return v;
 }

@@ -30,17 +30,6 @@ std::shared_ptr<Scope> inside(const std::shared_ptr<Scope>& parent) {
   return std::make_shared<Scope>(Scope{{}, parent});
 }
 
-class Deeper {
- public:
-  explicit Deeper(int& depth) : depth_(depth) { ++depth_; }
-  ~Deeper() { --depth_; }
-  Deeper(const Deeper&) = delete;
-  Deeper& operator=(const Deeper&) = delete;
-
- private:
-  int& depth_;
-};
-
 }  // namespace
 
 const Value* Scope::find(std::string_view name) const {

@@ -114,4 +114,16 @@ struct Statement {
 
 [[nodiscard]] Result<Body> parse(std::string_view source, const std::string& origin);
 
+/// Counts nesting while it lives, so that a hostile template does not use up the stack.
+class Deeper {
+ public:
+  explicit Deeper(int& depth) : depth_(depth) { ++depth_; }
+  ~Deeper() { --depth_; }
+  Deeper(const Deeper&) = delete;
+  Deeper& operator=(const Deeper&) = delete;
+
+ private:
+  int& depth_;
+};
+
 }  // namespace lissom::chat

@@ -146,4 +146,23 @@ struct CompressResult {
                                                       const std::filesystem::path& out,
                                                       const CompressOptions& options, const Progress& progress);
 
+/// A folder for vLLM and transformers (docs/exports.md), whose linear layers are quantized, and all else is of
+/// 16 bits.
+struct FolderOptions {
+  std::string format;  ///< "compressed-tensors", "gptq", "gptq_v2" or "awq"
+  std::string scheme;  ///< one of the format's: "w4a16-g128"; empty: its default
+  std::optional<Importance> importance = {};
+  int threads = 0;                    ///< 0: the number of physical cores; the bytes do not depend on it
+  std::string source_digest = {};     ///< where the caller has it; recorded
+  uint64_t shard_bytes = 5000000000;  ///< of each safetensors file
+};
+/// What would be written. Errors: an unknown format or scheme; a model that has no such form (a mixture of
+/// experts, GPT-2's transposed layers, one that predicts no next token); no layer that the format can hold.
+[[nodiscard]] Result<Plan> make_folder_plan(const Checkpoint& checkpoint, const FolderOptions& options);
+/// Writes the folder `out`, a tensor at a time, under another name until it is whole. `out` must not have files
+/// in it. Layers that the format cannot hold stay as they are, which a warning says.
+[[nodiscard]] Result<CompressResult> compress_to_folder(const Checkpoint& checkpoint,
+                                                        const std::filesystem::path& out,
+                                                        const FolderOptions& options, const Progress& progress);
+
 }  // namespace lissom

@@ -205,8 +205,13 @@ Result<void> AtomicFile::write(std::string_view text) {
 
 Result<void> AtomicFile::overwrite(std::string_view text) {
   if (text.size() > position_) return fail("cannot replace " + std::to_string(text.size()) + " bytes", EINVAL);
-  for (size_t done = 0; done < text.size();) {
-    const ssize_t n = ::pwrite(fd_, text.data() + done, text.size() - done, static_cast<off_t>(done));
+  return write_at(0, std::as_bytes(std::span<const char>(text.data(), text.size())));
+}
+
+Result<void> AtomicFile::write_at(uint64_t offset, std::span<const std::byte> data) {
+  for (size_t done = 0; done < data.size();) {
+    const size_t n_wanted = std::min<size_t>(data.size() - done, 1U << 30U);
+    const ssize_t n = ::pwrite(fd_, data.data() + done, n_wanted, static_cast<off_t>(offset + done));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return fail("cannot write", errno);
     done += static_cast<size_t>(n);

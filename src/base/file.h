@@ -66,8 +66,10 @@ class AtomicFile {
   [[nodiscard]] Result<void> write(std::span<const std::byte> data);
   [[nodiscard]] Result<void> write(std::string_view text);
   [[nodiscard]] Result<void> overwrite(std::string_view text);  ///< the file's beginning, which is as long
-  [[nodiscard]] Result<void> truncate(uint64_t size);           ///< shortens, and continues writing there
-  [[nodiscard]] Result<void> flush();                           ///< everything written so far is on disk
+  /// Anywhere, also behind the end; leaves position() alone.
+  [[nodiscard]] Result<void> write_at(uint64_t offset, std::span<const std::byte> data);
+  [[nodiscard]] Result<void> truncate(uint64_t size);  ///< shortens, and continues writing there
+  [[nodiscard]] Result<void> flush();                  ///< everything written so far is on disk
   [[nodiscard]] Result<void> commit();
   [[nodiscard]] uint64_t position() const { return position_; }
 

@@ -16,6 +16,7 @@
 #include "compress/encode.h"
 #include "compress/header.h"
 #include "compress/journal.h"
+#include "compress/source.h"
 #include "lissom/codec.h"
 #include "lissom/compress.h"
 #include "lissom/gguf.h"
@@ -24,7 +25,6 @@ namespace lissom {
 namespace {
 
 namespace fs = std::filesystem;
-using Means = std::map<std::string, std::vector<float>>;
 
 /// Writing over what is being read would destroy it.
 Result<void> check_output(const Checkpoint& checkpoint, const fs::path& out) {
@@ -37,27 +37,6 @@ Result<void> check_output(const Checkpoint& checkpoint, const fs::path& out) {
   for (const auto& file : fs::directory_iterator(checkpoint.path, code))
     if (same(file.path())) return refused();
   return {};
-}
-
-Result<Means> means_of(const Checkpoint& checkpoint, const CompressOptions& options) {
-  Means means;
-  if (!options.importance) return means;
-  for (const TensorInfo& info : checkpoint.tensors->tensors()) {
-    const auto entry = options.importance->entries.find(info.name);
-    if (entry == options.importance->entries.end()) continue;
-    std::vector<float> mean = entry->second.mean_square();
-    // A mixture's experts may have statistics of their own, one after the other.
-    const int64_t matrices = info.shape.rank() == 3 ? info.shape[0] : 1;
-    const auto values = static_cast<int64_t>(mean.size());
-    if (values != info.shape.cols() && values != matrices * info.shape.cols())
-      return bad_input(fmt::format("importance matrix: '{}' has {} values, the tensor {} columns", info.name,
-                                   mean.size(), info.shape.cols()));
-    if (std::ranges::any_of(mean, [](float m) { return !std::isfinite(m) || m < 0; }))
-      return bad_input(fmt::format("importance matrix: '{}' holds a negative or non-finite value", info.name));
-    means.emplace(info.name, std::move(mean));
-  }
-  if (means.empty()) return bad_input("importance matrix: none of its entries names a tensor of this model");
-  return means;
 }
 
 std::string means_digest(const Means& means) {
@@ -81,27 +60,6 @@ std::string run_line(const Plan& plan, const Means& means, const CompressOptions
   return fmt::format(
       R"({{"lissom_journal":1,"version":"{}","source":"{}","scheme":"{}","plan":"{}","importance":"{}","seed":{}}})",
       LISSOM_VERSION, source_digest, scheme, sha256_hex(codecs), means_digest(means), options.seed);
-}
-
-void warn_of_quantized_source(const Plan& plan, const Progress& progress, std::vector<std::string>& warnings) {
-  std::map<std::string, int64_t> weights;
-  int64_t total = 0;
-  for (const PlanEntry& entry : plan.entries) {
-    total += entry.shape.elements();
-    const double bits = find_block_codec(entry.from)->bits_per_weight(entry.shape);
-    if (bits < 16) weights[entry.from] += entry.shape.elements();
-  }
-  if (weights.empty()) return;
-  const auto most = std::max_element(weights.begin(), weights.end(),
-                                     [](const auto& a, const auto& b) { return a.second < b.second; });
-  const BlockCodec& codec = *find_block_codec(most->first);
-  const double bits = 8.0 * codec.block_bytes() / codec.block_weights();
-  warnings.push_back(
-      fmt::format("the source is already quantized: {:.0f}% of its weights are {} ({:.2f} bits). What is "
-                  "measured here is lost on "
-                  "top of what that lost; a full-precision source gives a better result.",
-                  100.0 * static_cast<double>(most->second) / static_cast<double>(total), most->first, bits));
-  progress.say(LogLevel::warning, warnings.back());
 }
 
 /// How many of the journal's tensors lie whole in `out`.partial, by their checksums.
@@ -293,7 +251,7 @@ Result<CompressResult> compress_to_gguf(const Checkpoint& checkpoint, const fs::
                                         const CompressOptions& options, const Progress& progress) {
   const auto begin = std::chrono::steady_clock::now();
   LISSOM_CHECK(check_output(checkpoint, out));
-  LISSOM_TRY(const Means means, means_of(checkpoint, options));
+  LISSOM_TRY(const Means means, means_of(checkpoint, options.importance));
   CompressResult result;
   result.path = out;
   LISSOM_TRY(result.plan, make_plan(checkpoint, options.scheme, !means.empty()));

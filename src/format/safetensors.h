@@ -44,6 +44,8 @@ class SafetensorsWriter {
       const std::map<std::string, std::string>& metadata);
   virtual ~SafetensorsWriter() = default;
   [[nodiscard]] virtual Result<void> append(std::span<const std::byte> data) = 0;
+  /// All bytes of tensor `index` of the directory, each once and in any order; instead of append().
+  [[nodiscard]] virtual Result<void> put(size_t index, std::span<const std::byte> data) = 0;
   [[nodiscard]] virtual Result<void> finish() = 0;
 };
 

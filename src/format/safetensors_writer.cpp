@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
 #include <set>
+#include <vector>
 
 #include "base/file.h"
 #include "base/text.h"
@@ -44,6 +45,7 @@ Result<uint64_t> checked_bytes(const TensorInfo& t) {
 struct Layout {
   std::string header;  // with its length and padding
   uint64_t bytes = 0;
+  std::vector<uint64_t> ends;  // of each tensor, in the data
 };
 
 Result<Layout> make_layout(const std::vector<TensorInfo>& directory,
@@ -72,6 +74,7 @@ Result<Layout> make_layout(const std::vector<TensorInfo>& directory,
     for (int i = 0; i < t.shape.rank(); ++i) json.append(i > 0 ? "," : "").append(std::to_string(t.shape[i]));
     json += "],\"data_offsets\":[" + std::to_string(layout.bytes) + "," + std::to_string(end) + "]}";
     layout.bytes = end;
+    layout.ends.push_back(end);
   }
   json += '}';
   json.resize((json.size() + 7) / 8 * 8, ' ');
@@ -85,12 +88,28 @@ Result<Layout> make_layout(const std::vector<TensorInfo>& directory,
 
 class Writer : public SafetensorsWriter {
  public:
-  Writer(std::unique_ptr<AtomicFile> file, fs::path path, uint64_t bytes)
-      : file_(std::move(file)), path_(std::move(path)), left_(bytes) {}
+  Writer(std::unique_ptr<AtomicFile> file, fs::path path, Layout layout)
+      : file_(std::move(file)),
+        path_(std::move(path)),
+        begin_(layout.header.size()),
+        left_(layout.bytes),
+        ends_(std::move(layout.ends)),
+        there_(ends_.size(), false) {}
 
   [[nodiscard]] Result<void> append(std::span<const std::byte> data) override {
     if (data.size() > left_) return bad_input(path_.string() + ": more bytes appended than its tensors hold");
     LISSOM_CHECK(file_->write(data));
+    left_ -= data.size();
+    return {};
+  }
+  [[nodiscard]] Result<void> put(size_t index, std::span<const std::byte> data) override {
+    const uint64_t begin = index > 0 && index < ends_.size() ? ends_[index - 1] : 0;
+    if (index >= ends_.size() || there_[index] || data.size() != ends_[index] - begin)
+      return bad_input(path_.string() + ": tensor " + std::to_string(index) + " of " +
+                       std::to_string(ends_.size()) + " does not take " + std::to_string(data.size()) +
+                       " bytes, or is there");
+    LISSOM_CHECK(file_->write_at(begin_ + begin, data));
+    there_[index] = true;
     left_ -= data.size();
     return {};
   }
@@ -102,7 +121,9 @@ class Writer : public SafetensorsWriter {
  private:
   std::unique_ptr<AtomicFile> file_;
   fs::path path_;
-  uint64_t left_;
+  uint64_t begin_, left_;
+  std::vector<uint64_t> ends_;
+  std::vector<bool> there_;
 };
 
 }  // namespace
@@ -122,11 +143,11 @@ void sort_for_safetensors(std::vector<TensorInfo>& directory) {
 Result<std::unique_ptr<SafetensorsWriter>> SafetensorsWriter::create(
     const fs::path& path, const std::vector<TensorInfo>& directory,
     const std::map<std::string, std::string>& metadata) {
-  const auto layout = make_layout(directory, metadata);
+  auto layout = make_layout(directory, metadata);
   if (!layout) return tl::unexpected(layout.error().within(path.string()));
   LISSOM_TRY(auto file, AtomicFile::create(path));
   LISSOM_CHECK(file->write(layout->header));
-  return std::make_unique<Writer>(std::move(file), path, layout->bytes);
+  return std::make_unique<Writer>(std::move(file), path, std::move(*layout));
 }
 
 }  // namespace lissom

@@ -4,6 +4,7 @@
 
 #include "base/text.h"
 #include "format/hf.h"
+#include "format/quantized_source.h"
 #include "hub/hub.h"
 #include "hub/shards.h"
 #include "lissom/gguf.h"
@@ -62,10 +63,6 @@ Result<Config> read_hf_config(const Json& json, const Architecture*& arch) {
   arch = find_hf_architecture(name, type);
   if (arch == nullptr)
     return tl::unexpected(unknown_architecture(name.empty() ? type : name).within("config.json"));
-  if (f.has("quantization_config"))
-    return unsupported(
-        "config.json: field 'quantization_config': the weights are already quantized in a format of vLLM or "
-        "transformers, which is not read yet; start from the full-precision checkpoint");
   LISSOM_TRY(Config config, arch->from_hf(json));
   config.hf_arch = name.empty() ? std::string(arch->hf_architectures[0]) : name;
   LISSOM_CHECK(read_common_hf(f, config));
@@ -75,8 +72,7 @@ Result<Config> read_hf_config(const Json& json, const Architecture*& arch) {
 
 namespace {
 
-Result<Config> config_of_folder(const fs::path& folder, const Architecture*& arch) {
-  LISSOM_TRY(const Json json, read_json(folder / "config.json"));
+Result<Config> config_of_folder(const fs::path& folder, const Json& json, const Architecture*& arch) {
   LISSOM_TRY(Config config, read_hf_config(json, arch));
   if (!config.causal && config.labels.empty()) {
     LISSOM_TRY(config.pooling, read_pooling(folder));
@@ -94,12 +90,17 @@ Result<Checkpoint> open_folder(const fs::path& folder, const OpenOptions& option
   Checkpoint c;
   c.path = folder;
   const Architecture* arch = nullptr;
-  LISSOM_TRY(c.config, config_of_folder(folder, arch));
+  LISSOM_TRY(const Json json, read_json(folder / "config.json"));
+  LISSOM_TRY(c.config, config_of_folder(folder, json, arch));
   LISSOM_TRY(c.graph, arch->build(c.config));
   LISSOM_TRY(auto weights, open_hf_weights(folder));
   if (remote) {
     LISSOM_TRY(c.shards, hub::Shards::create(std::move(*remote), std::move(weights), folder, progress));
     weights = c.shards;
+  }
+  if (const auto quantized = json.find("quantization_config");
+      quantized != json.end() && !quantized->is_null()) {
+    LISSOM_TRY(weights, dequantized_view(std::move(weights), *quantized));
   }
   LISSOM_TRY(c.tensors, canonical_view(std::move(weights), c.graph, *arch, c.config));
   auto metadata = std::make_shared<GgufMetadata>();

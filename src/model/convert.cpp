@@ -1,18 +1,12 @@
 // Between Hugging Face folders and GGUF, a tensor at a time.
 
-#include <algorithm>
-#include <cmath>
-#include <cstdio>
-
-#include "base/file.h"
 #include "base/text.h"
-#include "format/safetensors.h"
+#include "format/hf_writer.h"
 #include "lissom/codec.h"
 #include "lissom/gguf.h"
-#include "lissom/tokenizer.h"
 #include "model/arch.h"
 #include "model/canonical_source.h"
-#include "model/fields.h"
+#include "model/hf_folder.h"
 
 namespace lissom {
 namespace {
@@ -81,176 +75,55 @@ Result<void> write_gguf(const Checkpoint& c, const fs::path& out, const ConvertO
   return writer->finish();
 }
 
-/// llama3's parameters from the divisors that GGUF stores in their place: the values that are in use are tried.
-Result<void> recover_llama3(Config& config) {
-  const std::vector<float>& divisors = config.rope.inv_freq_divisor;
-  if (divisors.empty()) return {};
-  Rope rope = config.rope;
-  rope.scaling = RopeScaling::llama3;
-  rope.factor = *std::ranges::max_element(divisors);
-  for (int64_t context : {8192, 4096, 2048, 16384, 32768, 1024, 512, 256, 128, 64, 32, 16}) {
-    rope.original_context = context;
-    for (const auto& [low, high] : {std::pair{1.0F, 4.0F}, std::pair{1.0F, 8.0F}, std::pair{2.0F, 4.0F}}) {
-      rope.low_freq_factor = low;
-      rope.high_freq_factor = high;
-      const auto tried = llama3_divisors(rope);
-      const bool same = std::ranges::equal(
-          tried, divisors, [](float a, float b) { return std::abs(a - b) <= 1e-4F * std::abs(b); });
-      if (!same) continue;
-      config.rope = rope;
-      config.rope.inv_freq_divisor.clear();
-      return {};
-    }
-  }
-  return unsupported(
-      "tensor 'rope_freqs.weight': no llama3 scaling gives these divisors, so config.json cannot say them");
-}
-
-/// The name in the folder that is written. A model without a head ("BertModel") has no prefix.
-std::string hf_name(const std::string& name, const Architecture& arch, const Config& config) {
-  const auto starts = [&](std::string_view outside) { return name.starts_with(outside); };
-  const bool bare = config.hf_arch.ends_with("Model") && !config.hf_arch.ends_with("HeadModel");
-  return bare || std::ranges::any_of(arch.hf_outside, starts) ? name : std::string(arch.hf_prefixes[0]) + name;
-}
-
-Result<void> write_configs(const Checkpoint& c, const Config& config, const Architecture& arch,
-                           const fs::path& folder, const std::string& type) {
-  Json json = arch.to_hf(config);
-  json["vocab_size"] = config.vocab;
-  json["tie_word_embeddings"] = config.tied_embeddings;
-  json["torch_dtype"] = type == "F16" ? "float16" : type == "BF16" ? "bfloat16" : "float32";
-  Json generation = {{"_from_model_config", true}};
-  const auto id = [&](const char* key, const Json& value) { json[key] = generation[key] = value; };
-  if (config.bos >= 0) id("bos_token_id", config.bos);
-  if (config.pad >= 0) id("pad_token_id", config.pad);
-  if (config.eos.size() == 1) id("eos_token_id", config.eos[0]);
-  if (config.eos.size() > 1) id("eos_token_id", config.eos);
-  LISSOM_CHECK(write_file(folder / "config.json", json.dump(2) + "\n"));
-  if (config.causal) LISSOM_CHECK(write_file(folder / "generation_config.json", generation.dump(2) + "\n"));
-  if (config.pooling != Pooling::none) {
-    const Json modules = {
-        {{"idx", 0}, {"name", "0"}, {"path", ""}, {"type", "sentence_transformers.models.Transformer"}},
-        {{"idx", 1}, {"name", "1"}, {"path", "1_Pooling"}, {"type", "sentence_transformers.models.Pooling"}}};
-    const Json pooling = {{"word_embedding_dimension", config.width},
-                          {"pooling_mode_cls_token", config.pooling == Pooling::cls},
-                          {"pooling_mode_mean_tokens", config.pooling == Pooling::mean},
-                          {"pooling_mode_lasttoken", config.pooling == Pooling::last}};
-    std::error_code error;
-    fs::create_directory(folder / "1_Pooling", error);
-    if (error) return io_error((folder / "1_Pooling").string() + ": " + error.message());
-    LISSOM_CHECK(write_file(folder / "modules.json", modules.dump(2) + "\n"));
-    LISSOM_CHECK(write_file(folder / "1_Pooling/config.json", pooling.dump(2) + "\n"));
-  }
-  if (c.metadata->find("tokenizer.ggml.tokens") == nullptr) return {};
-  LISSOM_TRY(const TokenizerFiles files, hf_tokenizer_files(*c.metadata, c.path.string()));
-  LISSOM_CHECK(write_file(folder / "tokenizer.json", files.tokenizer_json));
-  return write_file(folder / "tokenizer_config.json", files.tokenizer_config_json);
-}
-
 /// A tensor of the folder: one of those that a canonical one is made of.
 struct Piece {
   size_t tensor;  ///< index of the checkpoint's
   size_t part;    ///< of hf_tensors()
 };
-struct Shard {
-  std::string file;
-  std::vector<Piece> pieces;
-  std::vector<TensorInfo> directory;
-};
 
-std::vector<Shard> plan_shards(const Checkpoint& c, const Architecture& arch, const Config& config,
-                               const ConvertOptions& options) {
-  std::vector<Shard> shards(1);
-  uint64_t filled = 0;
+/// What is written, in the checkpoint's order.
+std::vector<Piece> plan_pieces(const Checkpoint& c, const HfNames& names, const std::string& wanted,
+                               std::vector<TensorInfo>& directory) {
+  std::vector<Piece> pieces;
   const auto list = c.tensors->tensors();
   for (size_t i = 0; i < list.size(); ++i) {
     const Weight& w = c.graph.weights[static_cast<size_t>(c.graph.find_weight(list[i].name))];
-    const std::string type = written_type(w, list[i].type, options.type, false);
+    const std::string type = written_type(w, list[i].type, wanted, false);
     const auto tensors = hf_tensors(w);
     for (size_t part = 0; part < tensors.size(); ++part) {
-      const uint64_t bytes = static_cast<uint64_t>(tensors[part].shape.elements()) * (type == "F32" ? 4 : 2);
-      if (filled > 0 && filled + bytes > options.shard_bytes) {
-        shards.emplace_back();
-        filled = 0;
-      }
-      filled += bytes;
-      shards.back().pieces.push_back({i, part});
-      shards.back().directory.push_back(
-          {hf_name(tensors[part].name, arch, config), type, tensors[part].shape, bytes});
+      pieces.push_back({i, part});
+      directory.push_back({names.of(tensors[part].name), type, tensors[part].shape,
+                           static_cast<uint64_t>(tensors[part].shape.elements()) * (type == "F32" ? 4 : 2)});
     }
   }
-  for (size_t s = 0; s < shards.size(); ++s) {
-    char name[64];
-    std::snprintf(name, sizeof name, "model-%05zu-of-%05zu.safetensors", s + 1, shards.size());
-    shards[s].file = shards.size() == 1 ? "model.safetensors" : name;
-  }
-  return shards;
-}
-
-Result<void> write_shard(const Checkpoint& c, const Shard& shard, const fs::path& folder,
-                         const Progress& progress) {
-  LISSOM_TRY(auto writer, SafetensorsWriter::create(folder / shard.file, shard.directory, {{"format", "pt"}}));
-  std::vector<float> values;
-  for (size_t k = 0; k < shard.pieces.size(); ++k) {
-    if (progress.stop_requested()) return tl::unexpected(Error{ErrorKind::cancelled, "stopped"});
-    const auto [i, part] = shard.pieces[k];
-    const TensorInfo& info = c.tensors->tensors()[i];
-    progress.report("convert", static_cast<int64_t>(i), static_cast<int64_t>(c.tensors->tensors().size()),
-                    info.name);
-    const Weight& w = c.graph.weights[static_cast<size_t>(c.graph.find_weight(info.name))];
-    if (k == 0 || shard.pieces[k - 1].tensor != i) {
-      LISSOM_TRY(const TensorView view, c.tensors->read(i));
-      LISSOM_TRY(values, decode(view));
-      c.tensors->release(i);
-    }
-    const TensorInfo& out = shard.directory[k];
-    LISSOM_TRY(const auto bytes, encode(info.name, out.type, out.shape, hf_values(w, part, values)));
-    LISSOM_CHECK(writer->append(bytes));
-  }
-  return writer->finish();
+  return pieces;
 }
 
 Result<void> fill_folder(const Checkpoint& c, const fs::path& folder, const ConvertOptions& options,
                          const Progress& progress) {
-  const Architecture* arch = architecture_of(c.config);
-  Config config = c.config;
-  LISSOM_CHECK(recover_llama3(config));
-  const auto shards = plan_shards(c, *arch, config, options);
-  Json index = {{"metadata", {{"total_size", 0}}}, {"weight_map", Json::object()}};
-  uint64_t total = 0;
-  for (const Shard& shard : shards) {
-    LISSOM_CHECK(write_shard(c, shard, folder, progress));
-    for (const TensorInfo& t : shard.directory) {
-      index["weight_map"][t.name] = shard.file;
-      total += t.bytes;
+  LISSOM_TRY(const HfNames names, HfNames::of_checkpoint(c));
+  std::vector<TensorInfo> directory;
+  const auto pieces = plan_pieces(c, names, options.type, directory);
+  LISSOM_TRY(const auto writer,
+             HfWeightsWriter::create(folder, directory, {{"format", "pt"}}, options.shard_bytes));
+  std::vector<float> values;
+  const auto list = c.tensors->tensors();
+  for (size_t k = 0; k < pieces.size(); ++k) {
+    if (progress.stop_requested()) return tl::unexpected(Error{ErrorKind::cancelled, "stopped"});
+    const auto [i, part] = pieces[k];
+    progress.report("convert", static_cast<int64_t>(i), static_cast<int64_t>(list.size()), list[i].name);
+    const Weight& w = c.graph.weights[static_cast<size_t>(c.graph.find_weight(list[i].name))];
+    if (k == 0 || pieces[k - 1].tensor != i) {
+      LISSOM_TRY(const TensorView view, c.tensors->read(i));
+      LISSOM_TRY(values, decode(view));
+      c.tensors->release(i);
     }
+    const TensorInfo& out = directory[k];
+    LISSOM_TRY(const auto bytes, encode(list[i].name, out.type, out.shape, hf_values(w, part, values)));
+    LISSOM_CHECK(writer->append(bytes));
   }
-  index["metadata"]["total_size"] = total;
-  if (shards.size() > 1)
-    LISSOM_CHECK(write_file(folder / "model.safetensors.index.json", index.dump(2) + "\n"));
-  return write_configs(c, config, *arch, folder, shards[0].directory[0].type);
-}
-
-/// The folder appears under its name only when it is whole.
-Result<void> write_folder(const Checkpoint& c, const fs::path& out, const ConvertOptions& options,
-                          const Progress& progress) {
-  std::error_code error;
-  if (fs::exists(out, error) && !fs::is_empty(out, error))
-    return bad_input(out.string() + ": exists and is not empty; name a new folder");
-  fs::path target = fs::absolute(out).lexically_normal();
-  if (!target.has_filename()) target = target.parent_path();
-  const fs::path partial = target.string() + ".partial";
-  fs::remove_all(partial, error);
-  fs::create_directories(partial, error);
-  if (error) return io_error(partial.string() + ": " + error.message());
-  auto done = fill_folder(c, partial, options, progress);
-  if (done) {
-    fs::remove(target, error);
-    fs::rename(partial, target, error);
-    if (error) done = io_error(target.string() + ": " + error.message());
-  }
-  if (!done) fs::remove_all(partial, error);
-  return done;
+  LISSOM_CHECK(writer->finish());
+  return write_hf_configs(c, folder, directory[0].type);
 }
 
 }  // namespace
@@ -263,7 +136,9 @@ Result<void> convert(const Checkpoint& c, const fs::path& out, const ConvertOpti
   std::error_code ignored;
   if (fs::equivalent(out, c.path, ignored)) return bad_input(out.string() + ": is the input");
   return out.extension() == ".gguf" ? write_gguf(c, out, options, progress)
-                                    : write_folder(c, out, options, progress);
+                                    : write_whole_folder(out, [&](const fs::path& folder) {
+                                        return fill_folder(c, folder, options, progress);
+                                      });
 }
 
 }  // namespace lissom

@@ -74,7 +74,6 @@ TEST(HfConfig, WhatIsNotSupportedSaysSo) {
   const std::pair<const char*, Json> odd[] = {
       {"rope_scaling", {{"type", "dynamic"}, {"factor", 2.0}}},
       {"hidden_act", "quick_gelu"},
-      {"quantization_config", {{"quant_method", "gptq"}}},
   };
   for (const auto& [key, value] : odd) {
     Json json = llama_config();

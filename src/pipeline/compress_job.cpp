@@ -13,6 +13,7 @@
 #include "compress/digest.h"
 #include "compress/header.h"
 #include "data/overlap.h"
+#include "format/quant_method.h"
 #include "hub/hub.h"
 #include "hub/shards.h"
 #include "lissom/compress.h"
@@ -81,8 +82,35 @@ std::string stem_of(const Checkpoint& checkpoint) {
 
 // ---------------------------------------------------------------- what to make
 
+bool writes_folder(const CompressJob& job) {
+  return job.format != "gguf";
+}
+
+/// One folder for vLLM and transformers.
+Result<void> resolve_folder_target(Run& run) {
+  const CompressJob& job = run.job;
+  if (job.bits_per_weight > 0 || job.file_bytes > 0 || job.schemes.size() > 1)
+    return bad_input("--format " + job.format + ": name one scheme; a size or several targets need GGUF");
+  const FolderFormat* format = find_folder_format(job.format);
+  FolderOptions options{.format = job.format, .scheme = job.schemes.empty() ? "" : job.schemes.front()};
+  Target target;
+  LISSOM_TRY(target.plan, make_folder_plan(run.checkpoint, options));
+  if (options.scheme.empty()) options.scheme = format->schemes.front();
+  target.scheme.name = options.scheme;
+  target.scheme.description = format->description;
+  target.out = job.out.empty()
+                   ? fs::path(fmt::format("{}-{}-{}", stem_of(run.checkpoint), job.format, options.scheme))
+                   : job.out;
+  std::error_code code;
+  if (fs::exists(target.out, code) && (!fs::is_directory(target.out, code) || !fs::is_empty(target.out, code)))
+    return bad_input(target.out.string() + ": exists and is not empty; name a new folder");
+  run.targets.push_back(std::move(target));
+  return {};
+}
+
 Result<void> resolve_targets(Run& run) {
   const CompressJob& job = run.job;
+  if (writes_folder(job)) return resolve_folder_target(run);
   std::vector<Scheme> schemes;
   for (const std::string& name : job.schemes) {
     LISSOM_TRY(schemes.emplace_back(), find_scheme(name));
@@ -136,7 +164,8 @@ Result<void> plan_shards(Run& run) {
   if (shards == nullptr) return {};
   const CompressJob& job = run.job;
   const bool statistics = !run.data_free && !job.imatrix, several = run.targets.size() > 1;
-  if (!statistics && !several) {
+  const bool folder = writes_folder(job);
+  if (!statistics && !several && !folder) {
     LISSOM_TRY(const auto metadata, CheckpointDigest::begin(run.checkpoint));
     run.source_identity = "hub:" + sha256_hex(metadata->finish() + "\n" + shards->identity());
   }
@@ -147,6 +176,7 @@ Result<void> plan_shards(Run& run) {
   needs(statistics, "for statistics (--calib none or --imatrix FILE does without)");
   needs(run.verify, "for the evaluation (--no-verify does without)");
   needs(several, "for several targets (make one at a time)");
+  needs(folder, "for a folder, whose digest comes first");
   if (job.disk > 0 && !whole.empty() && shards->missing() > job.disk)
     return bad_input(
         fmt::format("--disk {}: {} bytes of this model's weights are not here, and it is needed whole {}",
@@ -325,8 +355,39 @@ Result<void> verify_target(Run& run, const Target& target, Json& result) {
   return {};
 }
 
-Result<Json> make_target(Run& run, const Target& target) {
-  LISSOM_CHECK(prepare(run));
+/// The files of a folder, for the report.
+Result<Json> files_json(const fs::path& folder) {
+  std::set<fs::path> files;
+  std::error_code code;
+  for (fs::recursive_directory_iterator it(folder, code), end; !code && it != end; it.increment(code))
+    if (it->is_regular_file(code)) files.insert(it->path());
+  Json list = Json::array();
+  for (const fs::path& file : files) {
+    LISSOM_TRY(const std::string digest, file_sha256(file));
+    list.push_back({{"name", fs::relative(file, folder, code).string()},
+                    {"bytes", fs::file_size(file, code)},
+                    {"sha256", digest}});
+  }
+  return list;
+}
+
+Result<Json> make_folder_target(Run& run, const Target& target) {
+  FolderOptions options{.format = run.job.format,
+                        .scheme = target.scheme.name,
+                        .importance = run.importance,
+                        .threads = run.job.threads,
+                        .source_digest = run.digest};
+  LISSOM_TRY(const CompressResult compressed,
+             compress_to_folder(run.checkpoint, target.out, options, run.progress));
+  Json result = result_json(compressed, target.scheme);
+  result["format"] = run.job.format;
+  if (run.job.report) {
+    LISSOM_TRY(result["files"], files_json(target.out));
+  }
+  return result;
+}
+
+Result<Json> make_gguf_target(Run& run, const Target& target) {
   CompressOptions options;
   options.scheme = target.scheme;
   options.importance = run.importance;
@@ -334,16 +395,23 @@ Result<Json> make_target(Run& run, const Target& target) {
   options.seed = run.job.seed;
   options.source_digest = run.digest;
   options.source_identity = run.source_identity;
-  run.progress.say(LogLevel::info,
-                   fmt::format("{}: {:.2f} bits per weight", target.out.string(), target.plan.bits_per_weight));
   LISSOM_TRY(const CompressResult compressed,
              compress_to_gguf(run.checkpoint, target.out, options, run.progress));
   run.digest = compressed.source_digest;
   Json result = result_json(compressed, target.scheme);
-  result["path"] = target.out.string();
   if (run.folder || run.job.report) {
     LISSOM_TRY(result["sha256"], file_sha256(target.out));
   }
+  return result;
+}
+
+Result<Json> make_target(Run& run, const Target& target) {
+  LISSOM_CHECK(prepare(run));
+  run.progress.say(LogLevel::info,
+                   fmt::format("{}: {:.2f} bits per weight", target.out.string(), target.plan.bits_per_weight));
+  LISSOM_TRY(Json result,
+             writes_folder(run.job) ? make_folder_target(run, target) : make_gguf_target(run, target));
+  result["path"] = target.out.string();
   if (run.verify) LISSOM_CHECK(verify_target(run, target, result));
   return result;
 }
@@ -436,6 +504,11 @@ Result<void> check_job(const CompressJob& job) {
 Result<void> check_room(const Run& run) {
   std::vector<Scheme> schemes;
   for (const Target& target : run.targets) schemes.push_back(target.scheme);
+  // A folder is evaluated as the F32 that it stands for.
+  const bool folder = writes_folder(run.job);
+  if (folder) {
+    LISSOM_TRY(schemes.front(), builtin_scheme("F32"));
+  }
   CompressJob job = run.job;
   job.verify = run.verify;
   job.data_free = run.data_free;
@@ -456,6 +529,7 @@ Result<void> check_room(const Run& run) {
     for (const fs::path& there : {run.targets[i].out, AtomicFile::partial_path(run.targets[i].out)})
       if (const auto size = fs::file_size(there, code); !code) have += size;
     Forecast rest = forecasts[i];
+    if (folder) rest.file_bytes = run.targets[i].plan.bytes;
     rest.file_bytes = taken + rest.file_bytes - std::min(have, rest.file_bytes);
     LISSOM_CHECK(lissom::check_room(rest, run.targets[i].out, memory, unused));
     taken = rest.file_bytes;
@@ -521,7 +595,10 @@ Result<CompressOutcome> run_compress(const CompressJob& job, const Progress& all
   CompressOutcome outcome;
   if (job.dry_run) {
     for (const Target& target : run.targets) {
-      LISSOM_TRY(const uint64_t bytes, planned_file_bytes(run.checkpoint, target.scheme, target.plan));
+      uint64_t bytes = target.plan.bytes;
+      if (!writes_folder(job)) {
+        LISSOM_TRY(bytes, planned_file_bytes(run.checkpoint, target.scheme, target.plan));
+      }
       run.results.push_back(plan_json(target, bytes));
     }
     outcome.report = {{"results", run.results}, {"source", source_json(run.checkpoint, "")}};

@@ -80,6 +80,35 @@ TEST_F(CompressJobTest, MeasuresWhatItWrote) {
   EXPECT_EQ(*file_sha256(again.out), *file_sha256(j.out));
 }
 
+TEST_F(CompressJobTest, AFolderIsMeasuredToo) {
+  CompressJob j = job("w4a16-g32");
+  j.format = "compressed-tensors";
+  j.out = dir_ / "folder";
+  j.report = dir_ / "report";
+  const auto outcome = run_compress(j, {});
+  ASSERT_TRUE(outcome) << outcome.error().message;
+  const Json& result = outcome->report["results"][0];
+  EXPECT_EQ(result["scheme"], "w4a16-g32");
+  EXPECT_EQ(result["format"], "compressed-tensors");
+  EXPECT_EQ(result["path"], j.out.string());
+  EXPECT_GT(result["eval"]["kld_mean"].get<double>(), 0.0);
+  EXPECT_LT(result["eval"]["kld_mean"].get<double>(), 1.0);
+  ASSERT_EQ(result["files"].size(), fs::exists(j.out / "generation_config.json") ? 5U : 4U);
+  EXPECT_EQ(result["files"][1]["sha256"], *file_sha256(j.out / result["files"][1]["name"].get<std::string>()));
+  EXPECT_THAT(refusal(j), HasSubstr("is not empty"));
+  j.out = dir_ / "another";
+  j.schemes = {"Q4_0"};
+  EXPECT_THAT(refusal(j), HasSubstr("compressed-tensors has no scheme 'Q4_0'"));
+  j.schemes = {"w8a8", "fp8"};
+  EXPECT_THAT(refusal(j), HasSubstr("name one scheme"));
+  j.schemes = {"w8a8"};
+  j.dry_run = true;
+  const auto plan = run_compress(j, {});
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_GT(plan->report["results"][0]["bits_per_weight"].get<double>(), 8.0);
+  EXPECT_FALSE(fs::exists(j.out));
+}
+
 TEST_F(CompressJobTest, LimitsSayNo) {
   CompressJob j = job("Q2_K");
   j.max_kld = 0.0;

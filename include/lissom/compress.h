@@ -149,8 +149,8 @@ struct CompressResult {
 /// A folder for vLLM and transformers (docs/exports.md), whose linear layers are quantized, and all else is of
 /// 16 bits.
 struct FolderOptions {
-  std::string format;  ///< "compressed-tensors", "gptq", "gptq_v2" or "awq"
-  std::string scheme;  ///< one of the format's: "w4a16-g128"; empty: its default
+  std::string format = {};  ///< "compressed-tensors", "gptq", "gptq_v2" or "awq"
+  std::string scheme = {};  ///< one of the format's: "w4a16-g128"; empty: its default
   std::optional<Importance> importance = {};
   int threads = 0;                    ///< 0: the number of physical cores; the bytes do not depend on it
   std::string source_digest = {};     ///< where the caller has it; recorded

@@ -91,7 +91,7 @@ Result<void> check_model(const Checkpoint& checkpoint, const std::string& format
 
 /// Whether loaders take the layer for one that quantization is about. The head stays as it is.
 bool is_linear_layer(const Weight& w) {
-  return w.role == WeightRole::linear && w.shape.rank() == 2 && w.name != "output.weight" && w.factors.empty();
+  return w.role == WeightRole::linear && w.shape.rank() == 2 && w.name != "output.weight";
 }
 
 /// What lies in the folder for one tensor of the usual one.

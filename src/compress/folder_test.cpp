@@ -78,8 +78,8 @@ TEST_F(FolderTest, EveryArchitectureReadsBackCloseToItsSource) {
       const bool is_quantized = report.codec == "INT4 g32";
       quantized += is_quantized ? 1 : 0;
       EXPECT_LT(error, is_quantized ? 0.13 : 0.0005) << report.tensor;
-      if (is_quantized) EXPECT_GT(error, 0.04) << report.tensor;
-      EXPECT_NEAR(error, report.relative_error, 1e-3) << report.tensor;
+      EXPECT_GT(error, is_quantized ? 0.04 : -1.0) << report.tensor;
+      EXPECT_NEAR(error, report.relative_error, is_quantized ? 0.01 : 1e-4) << report.tensor;
     }
     EXPECT_GE(quantized, 4 * source.config.layers);
   }
@@ -187,8 +187,9 @@ TEST_F(FolderTest, ImportanceLowersTheWeightedError) {
       source, dir_ / "weighted", {.format = "gptq", .scheme = "w4a16-g32", .importance = importance}, {});
   ASSERT_TRUE(plain && weighted);
   for (size_t i = 0; i < plain->tensors.size(); ++i)
-    if (weighted->tensors[i].has_importance)
+    if (weighted->tensors[i].codec == "INT4 g32") {
       EXPECT_LT(weighted->tensors[i].weighted_relative_error, 0.9 * plain->tensors[i].relative_error);
+    }
 }
 
 TEST_F(FolderTest, WhatHasNoSuchFormIsRefused) {

@@ -156,7 +156,8 @@ class Writer : public LinearWriter {
 struct Declared {
   GroupElement element;
   int bits;
-  int64_t group;  ///< columns; 0: other strategies
+  int64_t group;  ///< columns; 0: whole rows, or blocks
+  bool blocks;    ///< of rows and columns
   bool symmetric;
 };
 
@@ -179,6 +180,7 @@ Result<Declared> read_declared(const Json& group, const std::string& path) {
   const bool grouped = strategy == "group" || strategy == "tensor_group";
   if (grouped && columns < 1) return bad_input(f.field("group_size") + ": is missing");
   d.group = grouped ? columns : 0;
+  d.blocks = strategy == "block";
   return d;
 }
 
@@ -299,7 +301,7 @@ class Reader : public LinearReader {
                        weight.shape.str());
     const int64_t groups = one ? 1 : s[1];
     const auto fits = [&](const Declared& d) {
-      return d.group == 0 || (cols + d.group - 1) / d.group == groups;
+      return d.blocks || (d.group > 0 ? (cols + d.group - 1) / d.group : 1) == groups;
     };
     LISSOM_TRY(const Declared d,
                declared(weight, integer ? GroupElement::integer : GroupElement::e4m3, integer ? 0 : 8, fits));

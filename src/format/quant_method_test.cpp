@@ -197,7 +197,7 @@ TEST(QuantMethod, BadConfigsAreRefusedByField) {
   };
   refused("[]", "is not an object");
   refused("{}", "field 'quant_method'");
-  refused(R"({"quant_method": "exl7"})", "\"exl7\" is not read here");
+  refused(R"({"quant_method": "exl7"})", "'exl7' is not read here");
   refused(R"({"quant_method": 4})", "field 'quant_method': is not a text");
   refused(R"({"quant_method": "gptq"})", "field 'bits': is missing");
   refused(R"({"quant_method": "gptq", "bits": 5, "group_size": 128})", "field 'bits': is 5");
@@ -205,9 +205,9 @@ TEST(QuantMethod, BadConfigsAreRefusedByField) {
   refused(R"({"quant_method": "gptq", "bits": 4, "group_size": 0})", "field 'group_size'");
   refused(R"({"quant_method": "gptq", "bits": 4, "group_size": 18446744073709551615})", "field 'group_size'");
   refused(R"({"quant_method": "gptq", "bits": 4, "group_size": 128, "checkpoint_format": "marlin"})",
-          "\"marlin\"");
+          "'marlin'");
   refused(R"({"quant_method": "awq", "bits": 8, "group_size": 128})", "field 'bits': is 8");
-  refused(R"({"quant_method": "awq", "bits": 4, "group_size": 128, "version": "gemv"})", "\"gemv\"");
+  refused(R"({"quant_method": "awq", "bits": 4, "group_size": 128, "version": "gemv"})", "'gemv'");
   refused(R"({"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": false})",
           "field 'zero_point'");
   refused(R"({"quant_method": "compressed-tensors"})", "field 'config_groups'");

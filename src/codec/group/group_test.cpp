@@ -64,7 +64,7 @@ const std::vector<Case>& cases() {
       {{.bits = 3, .group = 64, .signed_scale = true}, 0.17, 0.21},
       {{.bits = 8, .group = 0, .scale = GroupScale::bf16}, 0.005, 0.0095},
       {{.element = GroupElement::e4m3, .bits = 8, .group = 0}, 0.022, 0.028},
-      {{.element = GroupElement::e2m1, .bits = 4, .group = 16, .scale = GroupScale::e4m3}, 0.086, 0.097},
+      {{.element = GroupElement::e2m1, .bits = 4, .group = 16, .scale = GroupScale::e4m3}, 0.077, 0.088},
       {{.element = GroupElement::e2m1, .bits = 4, .group = 32, .scale = GroupScale::e8m0}, 0.106, 0.117},
   };
   return list;
@@ -120,10 +120,12 @@ TEST(Group, OddGroupsComeOutFinite) {
       const GroupMatrix m = encode(c.spec, w, kCols);
       std::vector<float> back(kCols);
       m.decode_row(0, back.data());
+      float largest = 0;
+      for (const float v : w) largest = std::max(largest, std::fabs(v));
       for (size_t i = 0; i < back.size(); ++i) {
         ASSERT_TRUE(std::isfinite(back[i])) << group_spec_name(c.spec);
-        ASSERT_LE(std::fabs(back[i] - w[i]),
-                  0.6F * std::fabs(*std::ranges::max_element(w, {}, [](float v) { return std::fabs(v); })))
+        // What is smaller than any scale of F16 becomes 0.
+        ASSERT_LE(std::fabs(back[i] - w[i]), std::max(0.6F * largest, 1e-8F))
             << group_spec_name(c.spec) << " " << w[i];
       }
       for (const uint8_t code : m.codes) ASSERT_LT(code, 1U << c.spec.bits);

@@ -19,6 +19,7 @@
 #include "command.h"
 #include "console.h"
 #include "format/json.h"
+#include "format/quantized_source.h"
 #include "format/safetensors.h"
 #include "hub/hub.h"
 #include "lissom/gguf.h"
@@ -36,6 +37,8 @@ struct Description {
   std::vector<fs::path> files;
   OrderedJson metadata = OrderedJson::object();
   std::shared_ptr<const TensorSource> tensors;
+  std::string
+      quantized;  ///< quant_method of a folder whose layers are read: one tensor each, and its stored bytes
   /// Why elements are not weights: a checkpoint that packs several weights into one integer.
   std::string packed;
 };
@@ -88,7 +91,7 @@ OrderedJson to_json(const GgufValue& value) {
 
 Result<Description> describe_gguf(const fs::path& path) {
   LISSOM_TRY(const auto file, GgufFile::open(path));
-  Description d{path.string(), "GGUF", "", "", file->files(), {}, file, ""};
+  Description d{path.string(), "GGUF", "", "", file->files(), {}, file, "", ""};
   d.architecture = file->metadata().string_or("general.architecture", "");
   d.name = file->metadata().string_or("general.name", "");
   for (const auto& [key, value] : file->metadata().entries()) d.metadata[key] = to_json(value);
@@ -97,7 +100,7 @@ Result<Description> describe_gguf(const fs::path& path) {
 
 Result<Description> describe_safetensors(const fs::path& path) {
   LISSOM_TRY(const auto file, SafetensorsFile::open(path));
-  Description d{path.string(), "safetensors", "", "", file->files(), {}, file, ""};
+  Description d{path.string(), "safetensors", "", "", file->files(), {}, file, "", ""};
   for (const auto& [key, value] : file->metadata()) d.metadata[key] = value;
   return d;
 }
@@ -106,7 +109,7 @@ Result<Description> describe_folder(const fs::path& folder) {
   LISSOM_TRY(const auto weights, open_hf_weights(folder));
   LISSOM_TRY(const Json config, read_json(folder / "config.json"));
   if (!config.is_object()) return bad_input((folder / "config.json").string() + ": is not an object");
-  Description d{folder.string(), "Hugging Face folder", "", "", {}, {}, weights, ""};
+  Description d{folder.string(), "Hugging Face folder", "", "", {}, {}, weights, "", ""};
   if (const auto* file = dynamic_cast<const SafetensorsFile*>(weights.get())) d.files = file->files();
   d.metadata = OrderedJson(config);
   if (const auto list = config.find("architectures");
@@ -116,7 +119,13 @@ Result<Description> describe_folder(const fs::path& folder) {
     d.architecture = type->get<std::string>();
   if (const auto q = config.find("quantization_config"); q != config.end() && q->is_object()) {
     const auto method = q->find("quant_method");
-    d.packed = method != q->end() && method->is_string() ? method->get<std::string>() : "an unnamed method";
+    const std::string name = method != q->end() && method->is_string() ? method->get<std::string>() : "";
+    if (auto view = dequantized_view(weights, *q)) {
+      d.tensors = std::move(*view);
+      d.quantized = name;
+    } else {
+      d.packed = name.empty() ? "an unnamed method" : name;
+    }
   }
   return d;
 }
@@ -137,6 +146,19 @@ Result<Description> describe(const std::string& model, const std::string& revisi
 }
 
 // ---------------------------------------------------------------- counting
+
+/// The tensors as they lie in the file; of a quantized layer, its parts together.
+std::vector<TensorInfo> stored_tensors(const Description& d) {
+  std::vector<TensorInfo> list(d.tensors->tensors().begin(), d.tensors->tensors().end());
+  if (d.quantized.empty()) return list;
+  for (size_t i = 0; i < list.size(); ++i) {
+    const uint64_t stored = stored_bytes(*d.tensors, i);
+    if (stored == list[i].bytes) continue;
+    list[i].type = d.quantized;
+    list[i].bytes = stored;
+  }
+  return list;
+}
 
 /// Integers are positions, masks or codes: their bytes count, but they are no weights.
 bool holds_weights(std::string_view type) {
@@ -176,7 +198,7 @@ struct Totals {
 
 Totals count(const Description& d) {
   Totals totals;
-  for (const TensorInfo& t : d.tensors->tensors()) {
+  for (const TensorInfo& t : stored_tensors(d)) {
     totals.all.add(t);
     totals.types[t.type].add(t);
   }
@@ -211,7 +233,7 @@ void print_json(const Description& d, bool list_tensors) {
                   {"tensor_bytes", totals.all.bytes},
                   {"bits_per_weight", bits_json(totals.all, packed)},
                   {"types", OrderedJson::array()}};
-  if (packed) out["packed_by"] = d.packed;
+  if (packed || !d.quantized.empty()) out["packed_by"] = packed ? d.packed : d.quantized;
   for (const fs::path& file : d.files) out["files"].push_back(file.string());
   for (const auto& [type, c] : by_size(totals))
     out["types"].push_back({{"type", type},
@@ -222,7 +244,7 @@ void print_json(const Description& d, bool list_tensors) {
   out["metadata"] = d.metadata;
   if (list_tensors) {
     OrderedJson& list = out["tensors"] = OrderedJson::array();
-    for (const TensorInfo& t : d.tensors->tensors()) {
+    for (const TensorInfo& t : stored_tensors(d)) {
       Count c;
       c.add(t);
       list.push_back({{"name", t.name},
@@ -280,7 +302,7 @@ void print_tables(const Description& d, bool list_tensors) {
   }
   if (!list_tensors) return;
   Table list({{"tensor"}, {"type"}, {"shape"}, {"bytes", kRight}, {"bits/weight", kRight}});
-  for (const TensorInfo& t : d.tensors->tensors()) {
+  for (const TensorInfo& t : stored_tensors(d)) {
     Count c;
     c.add(t);
     list.row({printable(t.name, 200), t.type, t.shape.str(), std::to_string(t.bytes), bits_text(c)});

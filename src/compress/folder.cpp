@@ -26,6 +26,7 @@ namespace fs = std::filesystem;
 
 constexpr float kLargest = 65504.0F;        // what a scale of F16 can stand for
 constexpr int64_t kUnitWeights = 16 << 10;  // what one thread takes at a time
+constexpr int64_t kSlab = 1 << 20;          // weights that are turned into 16 bits at a time
 
 /// A tensor of the usual folder, and what is written for it.
 struct Piece {
@@ -267,7 +268,9 @@ class Exporter {
     ErrorSums sums;
     for (; piece < layout_.pieces.size() && layout_.pieces[piece].tensor == tensor; ++piece) {
       const Piece& p = layout_.pieces[piece];
-      const std::vector<float> part = hf_values(w, p.part, values);
+      std::vector<float> moved;
+      if (w.transform != HfTransform::none) moved = hf_values(w, p.part, values);
+      const std::span<const float> part = moved.empty() ? std::span(values) : std::span<const float>(moved);
       LISSOM_CHECK(p.quantized ? write_quantized(name, p, part, importance, sums)
                                : write_plain(name, p, part, sums));
     }
@@ -294,12 +297,22 @@ class Exporter {
   Result<void> write_plain(const std::string& name, const Piece& piece, std::span<const float> w,
                            ErrorSums& sums) {
     const Codec& half = *find_codec(layout_.half);
-    LISSOM_TRY(const auto parts, encode_checked(half, name, piece.shape, w, {}));
-    std::vector<float> back(w.size());
-    const std::span<const std::byte> stored[] = {parts[0]};
-    half.decode_rows(piece.shape, stored, 0, piece.shape.rows(), back.data());
-    sums.add(row_error(w.data(), back.data(), {}, static_cast<int64_t>(w.size())));
-    return out_.append(parts[0]);
+    const int64_t cols = piece.shape.cols(), rows = piece.shape.rows(),
+                  step = std::max<int64_t>(1, kSlab / cols);
+    std::vector<std::byte> bytes;
+    bytes.reserve(w.size() * 2);
+    std::vector<float> back;
+    for (int64_t first = 0; first < rows; first += step) {
+      const Shape slab{std::min(step, rows - first), cols};
+      const auto from = w.subspan(static_cast<size_t>(first * cols), static_cast<size_t>(slab.elements()));
+      LISSOM_TRY(const auto parts, encode_checked(half, name, slab, from, {}));
+      back.resize(from.size());
+      const std::span<const std::byte> stored[] = {parts[0]};
+      half.decode_rows(slab, stored, 0, slab[0], back.data());
+      sums.add(row_error(from.data(), back.data(), {}, slab.elements()));
+      bytes.insert(bytes.end(), parts[0].begin(), parts[0].end());
+    }
+    return out_.append(bytes);
   }
 
   const Checkpoint& checkpoint_;

@@ -529,7 +529,14 @@ Result<void> check_room(const Run& run) {
     for (const fs::path& there : {run.targets[i].out, AtomicFile::partial_path(run.targets[i].out)})
       if (const auto size = fs::file_size(there, code); !code) have += size;
     Forecast rest = forecasts[i];
-    if (folder) rest.file_bytes = run.targets[i].plan.bytes;
+    if (folder) {
+      constexpr uint64_t kBytes = 12;  // of each weight of the largest tensor: F32 twice, codes, packed
+      uint64_t largest = 0;
+      for (const PlanEntry& entry : run.targets[i].plan.entries)
+        largest = std::max(largest, static_cast<uint64_t>(entry.shape.elements()));
+      rest.file_bytes = run.targets[i].plan.bytes;
+      rest.compress_memory = std::max(rest.compress_memory, rest.process_memory + kBytes * largest);
+    }
     rest.file_bytes = taken + rest.file_bytes - std::min(have, rest.file_bytes);
     LISSOM_CHECK(lissom::check_room(rest, run.targets[i].out, memory, unused));
     taken = rest.file_bytes;

@@ -251,8 +251,11 @@ int group_scale_bits(GroupScale scale) {
 
 float stored_scale(GroupScale scale, float value) {
   switch (scale) {
-    case GroupScale::f16:
-      return half_to_float(float_to_half(value));
+    case GroupScale::f16: {
+      // Weights of a few millionths still have a scale.
+      const float rounded = half_to_float(float_to_half(value));
+      return rounded == 0 && value != 0 ? std::copysign(0x1p-24F, value) : rounded;
+    }
     case GroupScale::bf16:
       return bf16_to_float(float_to_bf16(value));
     case GroupScale::e4m3:

@@ -148,6 +148,13 @@ TEST(Group, WeightsOnTheGridAreExact) {
   EXPECT_EQ(error_of(encode({.bits = 8, .group = 0, .scale = GroupScale::bf16}, w, kCols), w), 0);
 }
 
+// 2^-24 is the smallest scale of F16; a 448th of a small weight would round to none.
+TEST(Group, SmallWeightsHaveAScale) {
+  const auto w = gaussian(256, 6, 2e-6F);
+  EXPECT_LT(error_of(encode({.element = GroupElement::e4m3, .bits = 8, .group = 0}, w, 256), w), 0.1);
+  EXPECT_LT(error_of(encode({.bits = 8, .group = 0}, w, 256), w), 0.1);
+}
+
 TEST(Group, ColumnsFindTheirGroupsThroughAnIndex) {
   GroupMatrix m = make_group_matrix({.bits = 4, .group = 2}, 1, 4);
   m.codes = {9, 9, 9, 9};

@@ -13,12 +13,12 @@
 #include "compress/digest.h"
 #include "compress/header.h"
 #include "data/overlap.h"
-#include "format/quant_method.h"
 #include "hub/hub.h"
 #include "hub/shards.h"
 #include "lissom/compress.h"
 #include "lissom/eval.h"
 #include "lissom/gguf.h"
+#include "pipeline/folder_job.h"
 #include "pipeline/forecast.h"
 #include "pipeline/health.h"
 #include "pipeline/machine.h"
@@ -82,35 +82,13 @@ std::string stem_of(const Checkpoint& checkpoint) {
 
 // ---------------------------------------------------------------- what to make
 
-bool writes_folder(const CompressJob& job) {
-  return job.format != "gguf";
-}
-
-/// One folder for vLLM and transformers.
-Result<void> resolve_folder_target(Run& run) {
-  const CompressJob& job = run.job;
-  if (job.bits_per_weight > 0 || job.file_bytes > 0 || job.schemes.size() > 1)
-    return bad_input("--format " + job.format + ": name one scheme; a size or several targets need GGUF");
-  const FolderFormat* format = find_folder_format(job.format);
-  FolderOptions options{.format = job.format, .scheme = job.schemes.empty() ? "" : job.schemes.front()};
-  Target target;
-  LISSOM_TRY(target.plan, make_folder_plan(run.checkpoint, options));
-  if (options.scheme.empty()) options.scheme = format->schemes.front();
-  target.scheme.name = options.scheme;
-  target.scheme.description = format->description;
-  target.out = job.out.empty()
-                   ? fs::path(fmt::format("{}-{}-{}", stem_of(run.checkpoint), job.format, options.scheme))
-                   : job.out;
-  std::error_code code;
-  if (fs::exists(target.out, code) && (!fs::is_directory(target.out, code) || !fs::is_empty(target.out, code)))
-    return bad_input(target.out.string() + ": exists and is not empty; name a new folder");
-  run.targets.push_back(std::move(target));
-  return {};
-}
-
 Result<void> resolve_targets(Run& run) {
   const CompressJob& job = run.job;
-  if (writes_folder(job)) return resolve_folder_target(run);
+  if (writes_folder(job)) {
+    LISSOM_TRY(FolderPlan folder, plan_folder(run.checkpoint, job, stem_of(run.checkpoint)));
+    run.targets.push_back({std::move(folder.scheme), std::move(folder.plan), std::move(folder.out), ""});
+    return {};
+  }
   std::vector<Scheme> schemes;
   for (const std::string& name : job.schemes) {
     LISSOM_TRY(schemes.emplace_back(), find_scheme(name));
@@ -355,38 +333,6 @@ Result<void> verify_target(Run& run, const Target& target, Json& result) {
   return {};
 }
 
-/// The files of a folder, for the report.
-Result<Json> files_json(const fs::path& folder) {
-  std::set<fs::path> files;
-  std::error_code code;
-  for (fs::recursive_directory_iterator it(folder, code), end; !code && it != end; it.increment(code))
-    if (it->is_regular_file(code)) files.insert(it->path());
-  Json list = Json::array();
-  for (const fs::path& file : files) {
-    LISSOM_TRY(const std::string digest, file_sha256(file));
-    list.push_back({{"name", fs::relative(file, folder, code).string()},
-                    {"bytes", fs::file_size(file, code)},
-                    {"sha256", digest}});
-  }
-  return list;
-}
-
-Result<Json> make_folder_target(Run& run, const Target& target) {
-  FolderOptions options{.format = run.job.format,
-                        .scheme = target.scheme.name,
-                        .importance = run.importance,
-                        .threads = run.job.threads,
-                        .source_digest = run.digest};
-  LISSOM_TRY(const CompressResult compressed,
-             compress_to_folder(run.checkpoint, target.out, options, run.progress));
-  Json result = result_json(compressed, target.scheme);
-  result["format"] = run.job.format;
-  if (run.job.report) {
-    LISSOM_TRY(result["files"], files_json(target.out));
-  }
-  return result;
-}
-
 Result<Json> make_gguf_target(Run& run, const Target& target) {
   CompressOptions options;
   options.scheme = target.scheme;
@@ -409,8 +355,10 @@ Result<Json> make_target(Run& run, const Target& target) {
   LISSOM_CHECK(prepare(run));
   run.progress.say(LogLevel::info,
                    fmt::format("{}: {:.2f} bits per weight", target.out.string(), target.plan.bits_per_weight));
-  LISSOM_TRY(Json result,
-             writes_folder(run.job) ? make_folder_target(run, target) : make_gguf_target(run, target));
+  LISSOM_TRY(Json result, writes_folder(run.job)
+                              ? make_folder(run.checkpoint, run.job, {target.scheme, target.plan, target.out},
+                                            run.importance, run.digest, run.progress)
+                              : make_gguf_target(run, target));
   result["path"] = target.out.string();
   if (run.verify) LISSOM_CHECK(verify_target(run, target, result));
   return result;
@@ -529,14 +477,7 @@ Result<void> check_room(const Run& run) {
     for (const fs::path& there : {run.targets[i].out, AtomicFile::partial_path(run.targets[i].out)})
       if (const auto size = fs::file_size(there, code); !code) have += size;
     Forecast rest = forecasts[i];
-    if (folder) {
-      constexpr uint64_t kBytes = 12;  // of each weight of the largest tensor: F32 twice, codes, packed
-      uint64_t largest = 0;
-      for (const PlanEntry& entry : run.targets[i].plan.entries)
-        largest = std::max(largest, static_cast<uint64_t>(entry.shape.elements()));
-      rest.file_bytes = run.targets[i].plan.bytes;
-      rest.compress_memory = std::max(rest.compress_memory, rest.process_memory + kBytes * largest);
-    }
+    if (folder) expect_folder(run.targets[i].plan, rest);
     rest.file_bytes = taken + rest.file_bytes - std::min(have, rest.file_bytes);
     LISSOM_CHECK(lissom::check_room(rest, run.targets[i].out, memory, unused));
     taken = rest.file_bytes;

@@ -193,7 +193,7 @@ TEST_F(FolderTest, ImportanceLowersTheWeightedError) {
 }
 
 TEST_F(FolderTest, WhatHasNoSuchFormIsRefused) {
-  const auto refused = [&](const char* model, FolderOptions options, const char* why) {
+  const auto refused = [&](const char* model, const FolderOptions& options, const char* why) {
     EXPECT_THAT(refusal(golden(model), options, dir_ / "refused"), HasSubstr(why)) << model;
     EXPECT_FALSE(fs::exists(dir_ / "refused")) << model;
     EXPECT_FALSE(fs::exists(dir_ / "refused.partial")) << model;

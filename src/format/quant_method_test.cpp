@@ -101,8 +101,8 @@ TEST(PackedWords, NumbersFollowEachOtherFromTheLowestBit) {
   three[31] = 7;
   EXPECT_EQ(pack_words(three, 1, 32, 3), (std::vector<uint32_t>{0x40000000U, 0x1U, 0xE0000000U}));
   for (const int bits : {2, 3, 4, 8}) {
-    std::vector<uint8_t> values;
-    for (int i = 0; i < 5 * 37; ++i) values.push_back(static_cast<uint8_t>(i * 7 % (1 << bits)));
+    std::vector<uint8_t> values(5 * 37);
+    for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<uint8_t>(i * 7 % (1U << bits));
     EXPECT_EQ(unpack_words(pack_words(values, 5, 37, bits), 5, 37, bits), values);
   }
 }

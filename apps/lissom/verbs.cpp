@@ -16,6 +16,7 @@ void add_bench(CLI::App& app, int& exit_code);
 void add_info(CLI::App& app, int& exit_code);
 void add_convert(CLI::App& app, int& exit_code);
 void add_eval(CLI::App& app, int& exit_code);
+void add_diagnose(CLI::App& app, int& exit_code);
 void add_completion(CLI::App& app, int& exit_code);
 void add_tokenize(CLI::App& app, int& exit_code);
 void add_download(CLI::App& app, int& exit_code);
@@ -23,8 +24,8 @@ void add_download(CLI::App& app, int& exit_code);
 std::span<const Verb> verbs() {
   static constexpr Verb kVerbs[] = {
       // In the order in which --help lists them.
-      {add_compress}, {add_check},    {add_run},     {add_chat}, {add_bench},    {add_report},
-      {add_info},     {add_tokenize}, {add_convert}, {add_eval}, {add_download}, {add_completion},
+      {add_compress}, {add_check},   {add_run},  {add_chat},     {add_bench},    {add_report},     {add_info},
+      {add_tokenize}, {add_convert}, {add_eval}, {add_diagnose}, {add_download}, {add_completion},
   };
   return kVerbs;
 }

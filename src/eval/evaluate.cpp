@@ -10,6 +10,7 @@
 #include "eval/peak_memory.h"
 #include "eval/rows.h"
 #include "eval/statistics.h"
+#include "eval/vocabularies.h"
 #include "lissom/eval.h"
 #include "lissom/gguf.h"
 
@@ -20,22 +21,6 @@ Result<void> check_decoder(const Checkpoint& model) {
   if (model.config.causal && model.graph.logits >= 0 && model.config.labels.empty()) return {};
   return unsupported(model.path.string() + ": a model of architecture " + model.config.arch +
                      " predicts no next token, so it has no perplexity: eval needs a decoder");
-}
-
-Result<void> check_vocabularies(const Checkpoint& model, const Checkpoint& base) {
-  const std::string both = model.path.string() + " and " + base.path.string();
-  if (model.config.vocab != base.config.vocab) {
-    return bad_input(both + ": the vocabularies differ: " + std::to_string(model.config.vocab) + " and " +
-                     std::to_string(base.config.vocab) + " tokens");
-  }
-  if (!model.metadata || !base.metadata) return {};
-  const auto* ours = model.metadata->array<std::string>("tokenizer.ggml.tokens");
-  const auto* theirs = base.metadata->array<std::string>("tokenizer.ggml.tokens");
-  if (ours == nullptr || theirs == nullptr) return {};
-  const auto [a, b] = std::ranges::mismatch(*ours, *theirs);
-  if (a == ours->end() || b == theirs->end()) return {};
-  return bad_input(both + ": the vocabularies differ: token " + std::to_string(a - ours->begin()) +
-                   " is not the same");
 }
 
 /// One of the two models at work.

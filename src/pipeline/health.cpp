@@ -6,7 +6,7 @@
 namespace lissom {
 namespace {
 
-constexpr size_t kEarly = 8, kGram = 4;
+constexpr size_t kEarly = 8, kGram = 4, kWord = 4;
 
 struct Continuation {
   std::vector<int32_t> tokens;
@@ -30,11 +30,19 @@ double repeated_share(std::span<const int32_t> tokens, size_t n) {
   return static_cast<double>(repeated) / static_cast<double>(grams);
 }
 
+bool goes_round(std::span<const int32_t> tokens, size_t period) {
+  const auto half = tokens.last(tokens.size() / 2);
+  for (size_t p = 1; p <= period && 3 * p <= half.size(); ++p)
+    if (std::ranges::equal(half.subspan(p), half.first(half.size() - p))) return true;
+  return false;
+}
+
 Result<Health> check_health(const std::shared_ptr<Model>& model, std::span<const std::vector<int32_t>> prompts,
-                            int64_t tokens, uint64_t seed) {
+                            int64_t tokens, uint64_t seed, float temperature) {
   Health health;
   if (prompts.empty()) return health;
-  const size_t length = prompts.front().size();
+  size_t length = 0;
+  for (const auto& prompt : prompts) length = std::max(length, prompt.size());
   const auto count = static_cast<int64_t>(prompts.size());
   LISSOM_TRY(const auto session,
              Session::create(model, (static_cast<int64_t>(length) + tokens + 1) * count, count));
@@ -42,6 +50,7 @@ Result<Health> check_health(const std::shared_ptr<Model>& model, std::span<const
   for (size_t i = 0; i < prompts.size(); ++i) {
     SamplingOptions sampling;
     sampling.seed = seed + i;
+    sampling.temperature = temperature;
     runs.push_back({{}, Sampler(sampling), false});
   }
   std::vector<int32_t> batch_tokens, sequences;
@@ -68,9 +77,10 @@ Result<Health> check_health(const std::shared_ptr<Model>& model, std::span<const
     for (size_t row = 0; row < live.size(); ++row) {
       Continuation& run = runs[live[row]];
       const int32_t token = run.sampler.sample(logits.subspan(row * vocab, vocab));
-      run.sampler.accept(token);
-      run.ended = std::ranges::find(ends, token) != ends.end();
+      // A model without a number to choose by has nothing to say.
+      run.ended = token < 0 || std::ranges::find(ends, token) != ends.end();
       if (run.ended) continue;
+      run.sampler.accept(token);
       run.tokens.push_back(token);
       batch_tokens.push_back(token);
       sequences.push_back(static_cast<int32_t>(live[row]));
@@ -79,10 +89,12 @@ Result<Health> check_health(const std::shared_ptr<Model>& model, std::span<const
     live = std::move(going);
     wanted.assign(live.size(), 1);
   }
-  for (const Continuation& run : runs) {
+  for (Continuation& run : runs) {
     health.repetition += repeated_share(run.tokens, kGram) / static_cast<double>(runs.size());
     health.early_stop += run.ended && run.tokens.size() < kEarly ? 1.0 / static_cast<double>(runs.size()) : 0.0;
+    health.one_word += goes_round(run.tokens, kWord) ? 1.0 / static_cast<double>(runs.size()) : 0.0;
     health.tokens += static_cast<int64_t>(run.tokens.size());
+    health.texts.push_back(std::move(run.tokens));
   }
   return health;
 }

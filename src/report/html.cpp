@@ -91,4 +91,11 @@ std::string megabytes(std::optional<double> bytes) {
   return *bytes >= 1e9 ? fmt::format("{:.2f} GB", *bytes / 1e9) : fmt::format("{:.1f} MB", *bytes / 1e6);
 }
 
+std::string tile(const std::string& label, const std::string& big, const std::string& sub) {
+  return fmt::format(
+      "<div class=\"tile\"><div class=\"label\">{}</div><div class=\"big\">{}</div><div "
+      "class=\"sub\">{}</div></div>",
+      label, big, sub);
+}
+
 }  // namespace lissom::html

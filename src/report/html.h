@@ -29,5 +29,15 @@ namespace lissom::html {
 [[nodiscard]] std::string size_chart(const Json& report);
 /// Error of each kind of tensor in each layer.
 [[nodiscard]] std::string layer_map(const Json& result);
+/// Of a diagnosis: error of the hidden states and own error of each block; what restoring a block brings back.
+[[nodiscard]] std::string error_chart(const Json& report);
+[[nodiscard]] std::string gain_chart(const Json& report);
+
+/// A tile: what it is, a figure, a remark.
+[[nodiscard]] std::string tile(const std::string& label, const std::string& big, const std::string& sub);
+/// What a diagnosis has between head and foot of its page.
+[[nodiscard]] std::string diagnosis_body(const Json& report);
+/// The whole page around it.
+[[nodiscard]] std::string page(const std::string& title, const std::string& body);
 
 }  // namespace lissom::html

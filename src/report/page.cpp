@@ -42,7 +42,7 @@ svg text { fill:var(--ink); font:13px system-ui,"DejaVu Sans",sans-serif; } svg 
 svg .grid { stroke:var(--line); } svg .source { stroke:var(--soft); stroke-dasharray:5 4; }
 svg .dot { fill:var(--accent); } svg .bar { stroke:var(--accent); stroke-width:1.5; }
 svg .path { stroke:var(--accent); stroke-width:1.5; fill:none; opacity:.45; }
-svg .cell { fill:rgb(var(--hot)); } svg .none { fill:none; stroke:var(--line); }
+svg .cell { fill:rgb(var(--hot)); } svg .bad { fill:var(--bad); } svg .none { fill:none; stroke:var(--line); }
 details { margin:12px 0; } summary { cursor:pointer; font-weight:600; padding:4px 0; }
 dl { display:grid; grid-template-columns:max-content 1fr; gap:4px 16px; margin:8px 0; } dt { color:var(--soft); }
 dd { margin:0; overflow-wrap:anywhere; }

@@ -4,6 +4,7 @@
 #include <map>
 #include <vector>
 
+#include "report/diagnosis.h"
 #include "report/html.h"
 #include "report/page.h"
 #include "report/report.h"
@@ -48,13 +49,6 @@ std::string header(const Json& report) {
       number(source, "weights") ? fmt::format("{:.1f} M", *number(source, "weights") / 1e6) : "–",
       text(source, "architecture"), megabytes(number(source, "tensor_bytes")),
       figure(number(source, "bits_per_weight"), 2));
-}
-
-std::string tile(const std::string& label, const std::string& big, const std::string& sub) {
-  return fmt::format(
-      "<div class=\"tile\"><div class=\"label\">{}</div><div class=\"big\">{}</div><div "
-      "class=\"sub\">{}</div></div>",
-      label, big, sub);
 }
 
 /// One result: a tile for each thing that matters. Several: a tile for each result.
@@ -279,21 +273,26 @@ std::string provenance(const Json& report) {
 
 }  // namespace
 
-std::string report_html(const Json& report) {
+std::string html::page(const std::string& title, const std::string& body) {
   std::string page =
       "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n<meta name=\"viewport\" "
       "content=\"width=device-width, initial-scale=1\">\n<meta http-equiv=\"Content-Security-Policy\" "
       "content=\"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'\">\n<title>";
-  page += text(member(report, "source"), "name") + " – compression report</title>\n<style>";
+  page += title + "</title>\n<style>";
   page += kPageStyle;
-  page += "</style></head>\n<body><main>\n";
-  page += header(report) + tiles(report);
-  if (const std::string chart = size_chart(report); !chart.empty())
-    page += "<h2>Size against divergence</h2>" + chart;
-  page += comparison(report) + left_out(report) + tensor_tables(report) + provenance(report);
-  page += "</main>\n<script>";
+  page += "</style></head>\n<body><main>\n" + body + "</main>\n<script>";
   page += kPageScript;
   return page + "</script></body></html>\n";
+}
+
+std::string report_html(const Json& report) {
+  const std::string name = text(member(report, "source"), "name");
+  if (text(report, "report") == kDiagnosis) return page(name + " – diagnosis", diagnosis_body(report));
+  std::string body = header(report) + tiles(report);
+  if (const std::string chart = size_chart(report); !chart.empty())
+    body += "<h2>Size against divergence</h2>" + chart;
+  body += comparison(report) + left_out(report) + tensor_tables(report) + provenance(report);
+  return page(name + " – compression report", body);
 }
 
 }  // namespace lissom

@@ -122,12 +122,6 @@ bool keep(Step& step, const Live& live, bool last) {
   return std::holds_alternative<Mixture>(step) || live.wants(step);
 }
 
-void in_one_layer(Step& step) {
-  if (auto* attend = std::get_if<Attend>(&step)) attend->layer = 0;
-  if (auto* rows = std::get_if<Rows>(&step))
-    if (auto* store = std::get_if<StoreRow>(&rows->ops.front())) store->layer = 0;
-}
-
 bool multiplies(const Step& step) {
   const auto* product = std::get_if<Product>(&step);
   return product != nullptr
@@ -146,7 +140,6 @@ Program only_inputs(Program program) {
     if (!keep(*step, live, kept.empty())) continue;
     live.pass(*step);
     for (size_t i = 0; i < used.size(); ++i) used[i] = used[i] || live.at({static_cast<int>(i)});
-    in_one_layer(*step);
     kept.push_back(std::move(*step));
   }
   std::ranges::reverse(kept);
@@ -156,11 +149,21 @@ Program only_inputs(Program program) {
   for (size_t i = 0; i < used.size(); ++i)
     if (!used[i]) program.slots[i].width = 0;
   program.logits = program.hidden = program.pooled = {};
-  program.kv_layers = std::min<int64_t>(program.kv_layers, 1);
+  use_one_layer(program);
   return program;
 }
 
-std::vector<Stage> cut(const Program& program) {
+void use_one_layer(Program& program) {
+  for (Step& step : program.steps) {
+    if (auto* attend = std::get_if<Attend>(&step)) attend->layer = 0;
+    if (auto* rows = std::get_if<Rows>(&step))
+      for (RowOp& op : rows->ops)
+        if (auto* store = std::get_if<StoreRow>(&op)) store->layer = 0;
+  }
+  program.kv_layers = std::min<int64_t>(program.kv_layers, 1);
+}
+
+std::vector<Stage> cut(const Program& program, bool embeddings) {
   const std::vector<Step> steps = single_steps(program.steps);
   std::vector<std::optional<int>> only(steps.size());  // before each step
   Live live(program.slots);
@@ -168,6 +171,9 @@ std::vector<Stage> cut(const Program& program) {
     live.pass(steps[i]);
     only[i] = live.only();
   }
+  size_t embedded = 0;  // the last step before which they are one value
+  for (size_t i = 1; embeddings && i < steps.size() && !multiplies(steps[i - 1]); ++i)
+    if (only[i]) embedded = i;
   std::vector<Stage> stages;
   size_t first = 0;
   View in;
@@ -180,7 +186,7 @@ std::vector<Stage> cut(const Program& program) {
   };
   for (size_t i = 0; i < steps.size(); ++i) {
     if (std::holds_alternative<Compact>(steps[i]) || std::holds_alternative<Pool>(steps[i])) break;
-    if (multiplied && only[i]) {
+    if ((multiplied || (i > 0 && i == embedded)) && only[i]) {
       const int64_t width = program.slots[static_cast<size_t>(*only[i])].width;
       end_at(i, {*only[i], 0, width, width});
     }

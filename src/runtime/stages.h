@@ -18,7 +18,10 @@ struct Stage {
 [[nodiscard]] Program only_inputs(Program program);
 
 /// Each stage but the last ends as soon as it can once it has multiplied by a matrix; no keys or values outlive
-/// it. Where rows are dropped or pooled nothing is cut any more.
-[[nodiscard]] std::vector<Stage> cut(const Program& program);
+/// it. Where rows are dropped or pooled nothing is cut any more. `embeddings`: the embeddings, before anything
+/// is multiplied, are a stage of their own.
+[[nodiscard]] std::vector<Stage> cut(const Program& program, bool embeddings = false);
+/// Keys and values of every layer in the same place of a cache, for stages that run one after the other.
+void use_one_layer(Program& program);
 
 }  // namespace lissom::runtime

@@ -115,6 +115,8 @@ def test_each_verb_fails_well(verb, tmp_path):
         words += ["-o", tmp_path / "out.gguf", "--scheme", "Q8_0"]
     if verb == "run":
         words += ["-p", "hello"]
+    if verb == "diagnose":
+        words += [missing]
     done = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
     assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
     assert "no-such-model.gguf" in done.stderr

@@ -41,7 +41,8 @@ Json tensors_json(const Diagnosis& found) {
                 {"norm_ratio", t.norm_ratio},
                 {"not_finite", t.not_finite},
                 {"to_peers", t.to_peers},
-                {"outlier", t.outlier}};
+                {"outlier", t.outlier},
+                {"blatant", t.blatant}};
     if (t.worst_expert >= 0) {
       row["worst_expert"] = t.worst_expert;
       row["expert_error"] = t.expert_error;

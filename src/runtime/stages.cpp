@@ -163,7 +163,7 @@ void use_one_layer(Program& program) {
   program.kv_layers = std::min<int64_t>(program.kv_layers, 1);
 }
 
-std::vector<Stage> cut(const Program& program, bool embeddings) {
+std::vector<Stage> cut(const Program& program, const std::function<bool(const Step&)>& takes) {
   const std::vector<Step> steps = single_steps(program.steps);
   std::vector<std::optional<int>> only(steps.size());  // before each step
   Live live(program.slots);
@@ -171,13 +171,15 @@ std::vector<Stage> cut(const Program& program, bool embeddings) {
     live.pass(steps[i]);
     only[i] = live.only();
   }
-  size_t embedded = 0;  // the last step before which they are one value
-  for (size_t i = 1; embeddings && i < steps.size() && !multiplies(steps[i - 1]); ++i)
-    if (only[i]) embedded = i;
+  const auto could_end_later = [&](size_t i) {
+    for (size_t k = i; takes && k + 1 < steps.size() && !multiplies(steps[k]) && takes(steps[k]); ++k)
+      if (only[k + 1]) return true;
+    return false;
+  };
   std::vector<Stage> stages;
   size_t first = 0;
   View in;
-  bool multiplied = false;
+  bool multiplied = static_cast<bool>(takes);
   const auto end_at = [&](size_t i, const View& out) {
     stages.push_back({joined(std::span(steps).subspan(first, i - first)), in, out});
     first = i;
@@ -186,7 +188,7 @@ std::vector<Stage> cut(const Program& program, bool embeddings) {
   };
   for (size_t i = 0; i < steps.size(); ++i) {
     if (std::holds_alternative<Compact>(steps[i]) || std::holds_alternative<Pool>(steps[i])) break;
-    if ((multiplied || (i > 0 && i == embedded)) && only[i]) {
+    if (multiplied && only[i] && !could_end_later(i)) {
       const int64_t width = program.slots[static_cast<size_t>(*only[i])].width;
       end_at(i, {*only[i], 0, width, width});
     }

@@ -2,6 +2,7 @@
 // A program cut where one value is all that the rest of it reads: between the residual additions of a
 // transformer, whatever its architecture.
 
+#include <functional>
 #include <vector>
 
 #include "runtime/program.h"
@@ -18,9 +19,11 @@ struct Stage {
 [[nodiscard]] Program only_inputs(Program program);
 
 /// Each stage but the last ends as soon as it can once it has multiplied by a matrix; no keys or values outlive
-/// it. Where rows are dropped or pooled nothing is cut any more. `embeddings`: the embeddings, before anything
-/// is multiplied, are a stage of their own.
-[[nodiscard]] std::vector<Stage> cut(const Program& program, bool embeddings = false);
+/// it. Where rows are dropped or pooled nothing is cut any more. With `takes` a stage ends as late as it can
+/// before the next multiplication, with all steps (of at most one row operation) that `takes` lets it have:
+/// what follows a residual addition in post-norm models. And the embeddings are a stage of their own.
+[[nodiscard]] std::vector<Stage> cut(const Program& program,
+                                     const std::function<bool(const Step&)>& takes = {});
 /// Keys and values of every layer in the same place of a cache, for stages that run one after the other.
 void use_one_layer(Program& program);
 

@@ -33,6 +33,7 @@ struct TensorDifference {
   /// Error per the codec's usual error, over that of its peers (the same tensor in other blocks).
   double to_peers = 1;
   bool outlier = false;
+  bool blatant = false;  ///< an outlier so far off that its weights alone tell
 };
 
 /// Hidden states of the two, means over all tokens of figures of one token.
@@ -83,7 +84,7 @@ struct Culprit {
   std::string name;
   int64_t block = kEmbeddings;
   double to_peers = 1;
-  bool confirmed = false;  ///< by a measured gain
+  bool confirmed = false;  ///< by a significant gain
   double gain = 0, share = 0;
   std::string why;
 };

@@ -13,12 +13,29 @@ bool attends(const runtime::Stage& stage) {
   });
 }
 
+/// Stages end where blocks do: with their last norm in post-norm models, before the head's in others.
+std::vector<runtime::Stage> cut_at_blocks(const runtime::LoadedModel& model) {
+  const Graph& graph = model.graph_;
+  std::vector<bool> of_head(graph.weights.size(), false);
+  for (auto i = static_cast<size_t>(graph.block_begin.back()); i < graph.ops.size(); ++i)
+    if (const auto* norm = std::get_if<NormOp>(&graph.ops[i]); norm != nullptr && norm->weight >= 0)
+      of_head[static_cast<size_t>(norm->weight)] = true;
+  return runtime::cut(model.program_, [&](const runtime::Step& step) {
+    const auto needs = runtime::needs_of({&step, 1}, of_head.size());
+    for (size_t i = 0; i < needs.size(); ++i)
+      if (of_head[i] && needs[i].any()) return false;
+    return true;
+  });
+}
+
 }  // namespace
 
 Result<std::unique_ptr<StagedModel>> StagedModel::make(const Checkpoint& checkpoint,
                                                        const RuntimeOptions& options, int64_t context,
                                                        ThreadPool& pool) {
   LISSOM_TRY(auto model, runtime::LoadedModel::make(checkpoint, options, runtime::CompactAt::head));
+  if (checkpoint.graph.block_begin.empty())
+    return unsupported(checkpoint.path.string() + ": its graph has no transformer blocks to look at");
   runtime::Program& program = model->program_;
   // Every row is carried; which of them reach the head is the caller's choice.
   std::erase_if(program.steps,
@@ -32,10 +49,7 @@ Result<std::unique_ptr<StagedModel>> StagedModel::make(const Checkpoint& checkpo
 }
 
 StagedModel::StagedModel(std::shared_ptr<runtime::LoadedModel> model, ThreadPool& pool)
-    : model_(std::move(model)),
-      pool_(pool),
-      stages_(runtime::cut(model_->program_, true)),
-      executor_(*model_, pool_) {
+    : model_(std::move(model)), pool_(pool), stages_(cut_at_blocks(*model_)), executor_(*model_, pool_) {
   for (size_t s = 0; s < stages_.size(); ++s) {
     const std::vector<bool> used = weights_of({s, s + 1});
     bool in_block = false;

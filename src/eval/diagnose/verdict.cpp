@@ -19,10 +19,11 @@ constexpr double kLayerScale = 0.2;   ///< blocks are less so
 constexpr double kLeastError = 1e-3;  ///< of weights: below lies what rounding to 16 bits costs
 constexpr double kNormChange = 0.1;   ///< in ln ‖ŵ‖/‖w‖, from the peers'
 constexpr size_t kFewPeers = 5;
-constexpr double kShare = 0.1;      ///< of the loss, that restoring a tensor must bring back
-constexpr double kMost = 0.5;       ///< of the loss, for a block whose weights look like the others'
-constexpr double kBlatant = 3;      ///< times the peers' error
-constexpr double kSignificant = 2;  ///< standard errors
+constexpr double kShare = 0.1;        ///< of the loss, that restoring a tensor must bring back
+constexpr double kMost = 0.5;         ///< of the loss, for a block whose weights look like the others'
+constexpr double kBlatant = 3;        ///< times the peers' error
+constexpr double kBlatantNorm = 0.4;  ///< in ln ‖ŵ‖/‖w‖, from the peers'
+constexpr double kSignificant = 2;    ///< standard errors
 
 double median(std::vector<double> values) {
   std::ranges::sort(values);
@@ -66,8 +67,9 @@ void find_among(const Peers& group, const Peers& peers) {
   for (TensorDifference* t : group) {
     t->to_peers = std::exp(unusual(*t) - error.centre);
     const bool larger = unusual(*t) - error.centre > kDeviations * error.scale;
-    const bool scaled = std::abs(ln_norm(*t) - norm.centre) > kDeviations * norm.scale;
-    t->outlier = t->not_finite > 0 || larger || scaled;
+    const double change = std::abs(ln_norm(*t) - norm.centre);
+    t->outlier = t->not_finite > 0 || larger || change > kDeviations * norm.scale;
+    t->blatant = t->outlier && (t->to_peers >= kBlatant || change >= kBlatantNorm);
   }
 }
 
@@ -110,18 +112,21 @@ void judge_tensors(Diagnosis& found) {
   for (const TensorDifference& t : found.tensors) {
     if (!t.outlier) continue;
     const PartGain* gain = gain_of(found.scan.tensors, t.name);
-    const bool blatant = t.to_peers >= kBlatant;
-    Culprit c{tensor_name(t), t.block, t.to_peers, gain != nullptr, 0, 0, times(t.to_peers)};
+    Culprit c{tensor_name(t), t.block, t.to_peers, false, 0, 0, times(t.to_peers)};
     if (std::abs(ln_norm(t)) > kNormChange) c.why += fmt::format(", {:.3g} × the base's norm", t.norm_ratio);
     if (gain != nullptr) {
-      if (!significant(*gain) || (gain->share < kShare && !blatant)) continue;
+      c.confirmed = significant(*gain);
       c.gain = gain->gain;
       c.share = gain->share;
-      c.why += fmt::format("; restoring it brings back {:.0f}% of the loss", 100 * c.share);
-    } else {
-      if (!blatant) continue;
-      c.why += "; by its weights alone, its effect was not measured";
+      const bool harmful = c.confirmed && c.share >= kShare;
+      const bool needed = gain->gain < -kSignificant * gain->gain_error;
+      if (!harmful && (!t.blatant || needed)) continue;
+    } else if (!t.blatant) {
+      continue;
     }
+    c.why += c.confirmed       ? fmt::format("; restoring it brings back {:.0f}% of the loss", 100 * c.share)
+             : gain != nullptr ? "; its effect on the loss is small"
+                               : "; by its weights alone, its effect was not measured";
     found.culprits.push_back(std::move(c));
   }
 }

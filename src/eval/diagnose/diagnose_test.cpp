@@ -193,6 +193,19 @@ TEST(Diagnose, NamesNothingAtTwoAndThreeBits) {
   EXPECT_THAT(named(found), ::testing::ElementsAre("blk.3.attn_output.weight")) << found.summary;
 }
 
+/// A base that lies on the grid of some tensors' codec loses nothing there, and the usual amount elsewhere.
+TEST(Diagnose, AUsualErrorAmongNoneIsNoFault) {
+  const Checkpoint base = small_model(small_llama(), "Q4_1");
+  Checkpoint model = base;
+  std::vector<std::string> names;
+  for (const Weight& w : base.graph.weights)
+    if (w.name.ends_with("ffn_down.weight") && block_of(w.name) < 2) names.push_back(w.name);
+  model.tensors =
+      std::make_shared<PatchedSource>(base.tensors, small_model(small_llama(), "Q4_0").tensors, names);
+  const Diagnosis found = diagnosis(base, model);
+  for (const TensorDifference& t : found.tensors) EXPECT_FALSE(t.outlier) << t.name;
+}
+
 // ---------------------------------------------------------------- the figures
 
 TEST(Diagnose, FiguresOfWeights) {

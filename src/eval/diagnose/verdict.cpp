@@ -21,6 +21,7 @@ constexpr double kNormChange = 0.1;   ///< in ln ‖ŵ‖/‖w‖, from the peer
 constexpr size_t kFewPeers = 5;
 constexpr double kShare = 0.1;        ///< of the loss, that restoring a tensor must bring back
 constexpr double kMost = 0.5;         ///< of the loss, for a block whose weights look like the others'
+constexpr double kUsual = 1.3;        ///< times the codec's usual error: what it may be by nature
 constexpr double kBlatant = 3;        ///< times the peers' error
 constexpr double kBlatantNorm = 0.4;  ///< in ln ‖ŵ‖/‖w‖, from the peers'
 constexpr double kSignificant = 2;    ///< standard errors
@@ -44,11 +45,14 @@ Spread spread_of(const std::vector<double>& values, double least) {
   return s;
 }
 
+double usual_error(const TensorDifference& t) {
+  const Codec* codec = find_codec(t.codec);
+  return std::max(codec == nullptr ? 0.0 : codec->error_interval().high, kLeastError);
+}
+
 /// ln of the error per the codec's usual error. Of a mixture's tensor, that of its worst expert.
 double unusual(const TensorDifference& t) {
-  const Codec* codec = find_codec(t.codec);
-  const double usual = std::max(codec == nullptr ? 0.0 : codec->error_interval().high, kLeastError);
-  return std::log(std::max({t.relative_error, t.expert_error, kLeastError}) / usual);
+  return std::log(std::max({t.relative_error, t.expert_error, kLeastError}) / usual_error(t));
 }
 
 double ln_norm(const TensorDifference& t) {
@@ -66,9 +70,13 @@ void find_among(const Peers& group, const Peers& peers) {
   const Spread error = spread_of(errors, kTensorScale), norm = spread_of(norms, kNormChange / kDeviations);
   for (TensorDifference* t : group) {
     t->to_peers = std::exp(unusual(*t) - error.centre);
-    const bool larger = unusual(*t) - error.centre > kDeviations * error.scale;
+    // Where the peers have hardly any error (they lie on the codec's own grid), a usual one is no fault.
+    const double above = unusual(*t) - error.centre;
+    const bool larger = above > kDeviations * error.scale && unusual(*t) > std::log(kUsual);
     const double change = std::abs(ln_norm(*t) - norm.centre);
-    t->outlier = t->not_finite > 0 || larger || change > kDeviations * norm.scale;
+    // Coarse codecs lose norm too: e² / 2 where values are the means of what they stand for.
+    const bool scaled = change > kDeviations * norm.scale + usual_error(*t) * usual_error(*t);
+    t->outlier = t->not_finite > 0 || larger || scaled;
     t->blatant = t->outlier && (t->to_peers >= kBlatant || change >= kBlatantNorm);
   }
 }

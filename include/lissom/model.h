@@ -221,6 +221,10 @@ struct PoolOp {
 using Op = std::variant<EmbedOp, LinearOp, NormOp, RopeOp, AttentionOp, RelativeAttentionOp, ActivationOp,
                         SoftcapOp, AddOp, MulOp, SliceOp, MoeOp, PoolOp>;
 
+/// The values that an op reads, and the one that it makes.
+[[nodiscard]] std::vector<ValueId> inputs_of(const Op& op);
+[[nodiscard]] ValueId output_of(const Op& op);
+
 struct Graph {
   std::vector<Weight> weights;
   std::vector<int64_t> widths;  ///< features of each value

@@ -1,0 +1,13 @@
+#pragma once
+// Teacher and student side by side, and the student's gradients (lissom/engine.h).
+
+#include <memory>
+
+#include "lissom/engine.h"
+
+namespace lissom::engine {
+
+[[nodiscard]] Result<std::unique_ptr<Distiller>> make_distiller(const Checkpoint& teacher,
+                                                                const DistillerOptions& options);
+
+}  // namespace lissom::engine

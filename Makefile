@@ -7,12 +7,13 @@ BIN := build/release/lissom
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help demo test build unit peers-test peers setup-build setup-test format format-check lint asan tsan fuzz install-test clean
+.PHONY: help demo test build engine unit peers-test peers setup-build setup-test format format-check lint asan tsan fuzz install-test clean
 
 help:
 	@echo "make demo   compress a real model at three targets, with proof   (sets up what it needs)"
 	@echo "make test   everything that must hold                            (sets up what it needs)"
 	@echo "make build  the program: $(BIN)"
+	@echo "make engine the program with LibTorch, which learns better values"
 	@echo "also: unit peers-test format format-check lint asan tsan fuzz install-test bench clean"
 
 # ---------------------------------------------------------------- set-up
@@ -45,6 +46,13 @@ build: setup-build
 	@rm -f build.cmake.log
 	cmake --build --preset release
 
+# The engine learns values (--effort default and high). It is built wherever torch lies in $(VENV).
+.setup/engine: requirements/engine.txt | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install -q -r requirements/engine.txt
+	@mkdir -p .setup && touch $@
+
+engine: setup-build .setup/engine build
+
 # ---------------------------------------------------------------- the main job
 
 demo: build .setup/demo
@@ -54,7 +62,7 @@ demo: build .setup/demo
 
 test: setup-test unit peers peers-test
 
-unit: setup-test build
+unit: setup-test .setup/test build
 	ctest --test-dir build/release --output-on-failure -j$(JOBS)
 
 peers-test: build peers

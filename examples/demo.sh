@@ -12,7 +12,7 @@ PY
 )
 mkdir -p "$out"
 echo "The source is already 4-bit (Q4_1, 5 bits per weight): what is lost below is lost on top of that." >&2
-"$lissom" compress "$model" -o "$out" --target quality,balanced,size --report "$out"
+"$lissom" compress "$model" -o "$out" --target quality,balanced,size --effort fast --report "$out"
 smallest=$(ls -S "$out"/*.gguf | tail -n 1)
 echo >&2
 echo "The smallest, $smallest, says:" >&2

@@ -22,7 +22,7 @@ constexpr int kInterrupted = 130;
 
 struct Arguments {
   CompressJob job;
-  std::string out, calib, imatrix, save_imatrix, eval_text, report, size, disk;
+  std::string out, calib, imatrix, save_imatrix, eval_text, report, size, disk, effort, ram;
   std::vector<std::string> targets, schemes;
   double max_kld = NAN, max_ppl_delta = NAN;
   bool no_verify = false, no_check = false, json = false, quiet = false;
@@ -49,6 +49,14 @@ Result<CompressJob> job_of(const Arguments& a) {
   if (!std::isnan(a.max_ppl_delta)) job.max_ppl_delta = a.max_ppl_delta;
   if (!a.size.empty()) {
     LISSOM_TRY(job.file_bytes, parse_bytes("--size", a.size));
+  }
+  if (!a.effort.empty()) {
+    job.effort = a.effort == "fast" ? Effort::fast : a.effort == "high" ? Effort::high : Effort::standard;
+    if (job.effort == Effort::standard && a.effort != "default")
+      return bad_input("--effort " + a.effort + ": fast, default or high");
+  }
+  if (!a.ram.empty()) {
+    LISSOM_TRY(job.ram, parse_bytes("--ram", a.ram));
   }
   if (!a.disk.empty()) {
     LISSOM_TRY(job.disk, parse_bytes("--disk", a.disk));
@@ -159,6 +167,11 @@ void add_compress(CLI::App& app, int& exit_code) {
       .comma_separated();
   verb.option("--bpw", a->job.bits_per_weight, "The best scheme within so many bits per weight").positive();
   verb.option("--size", a->size, "The best scheme whose file is no larger: 80MB, 1.5GB");
+  verb.option(
+      "--effort", a->effort,
+      "fast: statistics alone; default: learn the values for some minutes; high: for up to an hour. The "
+      "latter two need the engine (LibTorch)");
+  verb.option("--ram", a->ram, "Memory that learning may take: 6GB; else what is free");
   verb.option("--calib", a->calib,
               "Text for the importance statistics, or none; else the model samples its own");
   verb.option("--calib-chunks", a->job.calib_chunks, "At most so many chunks of 512 tokens; 0: all of the text")

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -115,6 +116,11 @@ struct CompressOptions {
   /// Names the source's bytes where their digest is not known: then it is computed from what the encoding reads
   /// anyway, and each tensor is read once. One line without quotes. Instead of source_digest.
   std::string source_identity = {};
+  /// Values to encode instead of the checkpoint's own: F32 under canonical names, in the plan's shapes, of any
+  /// of the tensors that are not copied. Errors in the report are then those of encoding these. `algorithm`
+  /// names what they depend on, in one line without quotes.
+  std::shared_ptr<const TensorSource> learned = {};
+  std::string algorithm = {};
   /// Weights that are encoded, written and made durable at a time: what a kill costs, and what memory is needed
   /// for.
   int64_t step_weights = 8 << 20;

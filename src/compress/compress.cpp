@@ -58,8 +58,9 @@ std::string run_line(const Plan& plan, const Means& means, const CompressOptions
   for (const char c : options.scheme.name)
     scheme += static_cast<unsigned char>(c) < 0x20 || c == '"' || c == '\\' ? '_' : c;
   return fmt::format(
-      R"({{"lissom_journal":1,"version":"{}","source":"{}","scheme":"{}","plan":"{}","importance":"{}","seed":{}}})",
-      LISSOM_VERSION, source_digest, scheme, sha256_hex(codecs), means_digest(means), options.seed);
+      R"({{"lissom_journal":1,"version":"{}","source":"{}","scheme":"{}","plan":"{}","importance":"{}","seed":{},"algorithm":"{}"}})",
+      LISSOM_VERSION, source_digest, scheme, sha256_hex(codecs), means_digest(means), options.seed,
+      options.algorithm);
 }
 
 /// How many of the journal's tensors lie whole in `out`.partial, by their checksums.
@@ -174,6 +175,52 @@ Result<void> expect_from(const TensorSource& source, size_t first) {
   return source.expect(rest);
 }
 
+/// One source's tensors, but for those that another has.
+class Overlaid final : public TensorSource {
+ public:
+  Overlaid(std::shared_ptr<const TensorSource> below, std::shared_ptr<const TensorSource> above)
+      : below_(std::move(below)), above_(std::move(above)) {
+    for (const TensorInfo& info : below_->tensors()) {
+      const int64_t index = above_->find(info.name);
+      infos_.push_back(index < 0 ? info : above_->tensors()[static_cast<size_t>(index)]);
+      above_index_.push_back(index);
+    }
+  }
+  [[nodiscard]] std::span<const TensorInfo> tensors() const override { return infos_; }
+  [[nodiscard]] Result<TensorView> read(size_t index) const override {
+    const int64_t above = above_index_[index];
+    return above < 0 ? below_->read(index) : above_->read(static_cast<size_t>(above));
+  }
+  void release(size_t index) const override {
+    const int64_t above = above_index_[index];
+    above < 0 ? below_->release(index) : above_->release(static_cast<size_t>(above));
+  }
+  [[nodiscard]] std::string origin() const override { return below_->origin(); }
+
+ private:
+  std::shared_ptr<const TensorSource> below_, above_;
+  std::vector<TensorInfo> infos_;
+  std::vector<int64_t> above_index_;
+};
+
+Plan with_types(Plan plan, const TensorSource& source) {
+  for (size_t i = 0; i < plan.entries.size(); ++i) plan.entries[i].from = source.tensors()[i].type;
+  return plan;
+}
+
+/// Learned values must be of this model: they come from a file.
+Result<void> check_learned(const Plan& plan, const TensorSource& learned) {
+  for (const PlanEntry& entry : plan.entries) {
+    const int64_t index = learned.find(entry.tensor);
+    if (index < 0) continue;
+    const TensorInfo& info = learned.tensors()[static_cast<size_t>(index)];
+    if (info.type != "F32" || !(info.shape == entry.shape))
+      return bad_input(fmt::format("{}: tensor '{}' is {} {}, expected F32 {}", learned.origin(), info.name,
+                                   info.type, info.shape.str(), entry.shape.str()));
+  }
+  return {};
+}
+
 /// The header with the digest that was not known at the beginning, from the journal.
 Result<GgufMetadata> complete_metadata(const Checkpoint& checkpoint, const Scheme& scheme,
                                        const Journal& journal, CompressResult& result) {
@@ -202,6 +249,11 @@ Result<void> write_output(const Checkpoint& checkpoint, const fs::path& out, con
   const std::vector<TensorInfo> directory = output_directory(result.plan);
   const fs::path journal_path = out.string() + ".journal";
   const bool digests = !options.source_identity.empty();
+  std::shared_ptr<const TensorSource> source = checkpoint.tensors;
+  if (options.learned) {
+    LISSOM_CHECK(check_learned(result.plan, *options.learned));
+    source = std::make_shared<Overlaid>(source, options.learned);
+  }
   LISSOM_TRY(const auto journal,
              Journal::open(journal_path, run_line(result.plan, means, options,
                                                   digests ? options.source_identity : result.source_digest)));
@@ -225,10 +277,11 @@ Result<void> write_output(const Checkpoint& checkpoint, const fs::path& out, con
   if (resumed > 0)
     progress.say(LogLevel::info, fmt::format("{} of {} tensors were done before", resumed, directory.size()));
 
-  Encoder encoder(*checkpoint.tensors, result.plan, means, pool, options.step_weights, digests);
+  const Plan encoded = with_types(result.plan, *source);
+  Encoder encoder(*source, encoded, means, pool, options.step_weights, digests);
   encoder.seek(resumed);
   Sink sink(*writer, *journal, result.plan, means);
-  Result<void> done = expect_from(*checkpoint.tensors, resumed);
+  Result<void> done = expect_from(*source, resumed);
   if (done) done = stream(encoder, sink, result.plan, progress);
   if (done) done = finish(checkpoint, options, *journal, *writer, result);
   if (!done) {

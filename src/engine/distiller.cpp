@@ -66,14 +66,19 @@ class LibTorchDistiller final : public Distiller {
   }
 
   void set(WeightId weight, std::span<const float> values) override {
+    // A matrix that is multiplied in BF16 lies in BF16, its gradient too.
     Tensor& student = student_[static_cast<size_t>(weight)];
-    if (!student.requires_grad()) student = at::empty_like(student).requires_grad_(true);
-    std::copy(values.begin(), values.end(), student.mutable_data_ptr<float>());
+    if (!student.requires_grad()) {
+      const auto type = bf16_ && student.dim() > 1 ? at::kBFloat16 : at::kFloat;
+      student = at::empty_like(student, student.options().dtype(type)).requires_grad_(true);
+    }
+    const c10::NoGradGuard no_gradients;
+    student.copy_(at::from_blob(const_cast<float*>(values.data()), student.sizes(), at::kFloat));
   }
 
   std::span<const float> take_gradient(WeightId weight) override {
     Tensor& student = student_[static_cast<size_t>(weight)];
-    taken_ = student.grad().defined() ? student.grad().contiguous() : Tensor();
+    taken_ = student.grad().defined() ? student.grad().to(at::kFloat).contiguous() : Tensor();
     student.mutable_grad().reset();
     if (!taken_.defined()) return {};
     return {taken_.const_data_ptr<float>(), static_cast<size_t>(taken_.numel())};
@@ -97,7 +102,8 @@ class LibTorchDistiller final : public Distiller {
     if (sequences < 1 || ids.empty() || ids.size() % static_cast<size_t>(sequences) != 0)
       return bad_input("distillation: tokens of sequences of unequal length");
     for (const int32_t id : ids)
-      if (id < 0 || id >= checkpoint_->config.vocab) return bad_input("distillation: a token out of the vocabulary");
+      if (id < 0 || id >= checkpoint_->config.vocab)
+        return bad_input("distillation: a token out of the vocabulary");
     Tokens tokens{at::empty({sequences, static_cast<int64_t>(ids.size()) / sequences}, at::kLong), {}};
     std::copy(ids.begin(), ids.end(), tokens.ids.mutable_data_ptr<int64_t>());
 
@@ -151,8 +157,7 @@ class LibTorchDistiller final : public Distiller {
         outputs.push_back(value);
         of_outputs.push_back(gradients.at(id));
       }
-      for (size_t i = 0; i < outputs.size(); ++i)
-        outputs[i].backward(of_outputs[i], i + 1 < outputs.size());
+      for (size_t i = 0; i < outputs.size(); ++i) outputs[i].backward(of_outputs[i], i + 1 < outputs.size());
       gradients.clear();
       for (const auto& [id, value] : segment.in)
         if (value.grad().defined()) gradients[id] = value.grad();
@@ -161,7 +166,8 @@ class LibTorchDistiller final : public Distiller {
 
   [[nodiscard]] Tensor logits(const Tensor& hidden, const Weights& weights) const {
     const auto compute = bf16_ ? at::kBFloat16 : at::kFloat;
-    Tensor y = at::linear(hidden.to(compute), weights[static_cast<size_t>(head_.weight)].to(compute)).to(at::kFloat);
+    Tensor y =
+        at::linear(hidden.to(compute), weights[static_cast<size_t>(head_.weight)].to(compute)).to(at::kFloat);
     if (head_.bias >= 0 && weights[static_cast<size_t>(head_.bias)].defined())
       y += weights[static_cast<size_t>(head_.bias)];
     if (head_.cap > 0) y = at::tanh(y / head_.cap) * head_.cap;
@@ -174,8 +180,8 @@ class LibTorchDistiller final : public Distiller {
     const c10::NoGradGuard no_gradients;
     const int64_t rows = hidden.size(0);
     Tensor& weight = student_[static_cast<size_t>(head_.weight)];
-    const Tensor matrix = bf16_ ? weight.to(at::kBFloat16) : weight.detach();
-    Tensor of_weight = weight.requires_grad() ? at::zeros_like(weight) : Tensor();
+    const Tensor matrix = weight.detach().to(bf16_ ? at::kBFloat16 : at::kFloat);
+    Tensor of_weight = weight.requires_grad() ? at::zeros(weight.sizes(), at::kFloat) : Tensor();
     Tensor of_bias;
     if (head_.bias >= 0 && student_[static_cast<size_t>(head_.bias)].requires_grad())
       of_bias = at::zeros_like(student_[static_cast<size_t>(head_.bias)]);
@@ -197,7 +203,7 @@ class LibTorchDistiller final : public Distiller {
       if (leaf.grad().defined())
         leaf.mutable_grad() += g;
       else
-        leaf.mutable_grad() = g;
+        leaf.mutable_grad() = g.to(leaf.scalar_type());
     };
     add(weight, of_weight);
     if (of_bias.defined()) add(student_[static_cast<size_t>(head_.bias)], of_bias);
@@ -236,7 +242,8 @@ Result<std::unique_ptr<Distiller>> make_distiller(const Checkpoint& teacher, con
   at::set_num_threads(options.threads > 0 ? options.threads : physical_cores());
   LISSOM_TRY(Weights weights, load_weights(*kept));
   LISSOM_TRY(Forward forward, Forward::create(kept->graph, kept->config, 0));
-  return std::make_unique<LibTorchDistiller>(std::move(kept), std::move(forward), head, std::move(weights), options.bf16);
+  return std::make_unique<LibTorchDistiller>(std::move(kept), std::move(forward), head, std::move(weights),
+                                             options.bf16);
 }
 
 }  // namespace lissom::engine

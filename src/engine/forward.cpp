@@ -77,7 +77,7 @@ struct Forward::Runner {
       index = at::arange(length(), tokens.ids.options()).repeat({sequences()});
     if (op.index == EmbedOp::Index::token_type)
       index = tokens.types.defined() ? tokens.types.flatten() : at::zeros_like(index);
-    const Tensor rows = at::embedding(weight(op.table), index);
+    const Tensor rows = at::embedding(weight(op.table), index).to(at::kFloat);
     put(op.out, op.scale == 1.0F ? rows : rows * double{op.scale});
   }
 
@@ -134,7 +134,8 @@ struct Forward::Runner {
   }
 
   void operator()(const AttentionOp& op) const {
-    Tensor q = by_head(at(op.q), op.heads), k = by_head(at(op.k), op.kv_heads), v = by_head(at(op.v), op.kv_heads);
+    Tensor q = by_head(at(op.q), op.heads), k = by_head(at(op.k), op.kv_heads),
+           v = by_head(at(op.v), op.kv_heads);
     if (bf16) {
       q = q.to(at::kBFloat16);
       k = k.to(at::kBFloat16);
@@ -163,10 +164,11 @@ struct Forward::Runner {
 
   void operator()(const RelativeAttentionOp& op) const {
     const RelativePositions& p = op.positions;
-    const Tensor table = weight(p.table);
+    const Tensor table = weight(p.table).to(at::kFloat);
     const Tensor normed = at::layer_norm(table, {table.size(1)}, weight(p.norm), weight(p.bias), double{p.eps});
     const auto projected = [&](WeightId w, WeightId b) {  // heads × 2·buckets × head_dim
-      Tensor y = at::linear(normed, weight(w), weight(b).defined() ? std::optional<Tensor>(weight(b)) : std::nullopt);
+      Tensor y = at::linear(normed, weight(w).to(at::kFloat),
+                            weight(b).defined() ? std::optional<Tensor>(weight(b)) : std::nullopt);
       return y.view({-1, op.heads, op.head_dim}).transpose(0, 1);
     };
     const int64_t n = length();
@@ -175,9 +177,11 @@ struct Forward::Runner {
       for (int64_t j = 0; j < n; ++j)
         buckets.push_back(runtime::relative_bucket(i - j, p.buckets, p.max_distance));
     const Tensor bucket = at::tensor(buckets).to(table.device()).view({n, n});
-    const Tensor q = by_head(at(op.q), op.heads), k = by_head(at(op.k), op.heads), v = by_head(at(op.v), op.heads);
+    const Tensor q = by_head(at(op.q), op.heads), k = by_head(at(op.k), op.heads),
+                 v = by_head(at(op.v), op.heads);
     const Tensor index = bucket.expand({sequences(), op.heads, n, n});
-    const Tensor of_query = at::matmul(q, projected(op.k_weight, op.k_bias).transpose(-1, -2)).gather(-1, index);
+    const Tensor of_query =
+        at::matmul(q, projected(op.k_weight, op.k_bias).transpose(-1, -2)).gather(-1, index);
     const Tensor of_keys = at::matmul(k, projected(op.q_weight, op.q_bias).transpose(-1, -2))
                                .gather(-1, index.transpose(-1, -2))
                                .transpose(-1, -2);
@@ -201,10 +205,12 @@ struct Forward::Runner {
     const Experts& e = op.experts;
     const Tensor &x = at(op.in), logits = at(op.router);
     const Tensor plain = logits.detach().to(at::kCPU).contiguous();
-    const Tensor bias = weight(op.score_bias).defined() ? weight(op.score_bias).detach().to(at::kCPU).contiguous() : Tensor();
+    const Tensor bias =
+        weight(op.score_bias).defined() ? weight(op.score_bias).detach().to(at::kCPU).contiguous() : Tensor();
     const int64_t rows = x.size(0);
     std::vector<int64_t> chosen;
-    std::vector<std::vector<int64_t>> row_of(static_cast<size_t>(e.count)), slot_of(static_cast<size_t>(e.count));
+    std::vector<std::vector<int64_t>> row_of(static_cast<size_t>(e.count)),
+        slot_of(static_cast<size_t>(e.count));
     std::vector<runtime::Choice> choices;
     for (int64_t r = 0; r < rows; ++r) {
       runtime::choose_experts(e, {plain.const_data_ptr<float>() + r * e.count, static_cast<size_t>(e.count)},
@@ -261,7 +267,8 @@ Result<Forward> Forward::create(const Graph& graph, const Config& config, int64_
     if (rope == nullptr) continue;
     auto& frequencies = rope->local ? forward.rope_local_ : forward.rope_;
     if (!frequencies.inverse.empty()) continue;
-    LISSOM_TRY(frequencies, runtime::rope_frequencies(rope->local ? *config.rope_local : config.rope, positions));
+    LISSOM_TRY(frequencies,
+               runtime::rope_frequencies(rope->local ? *config.rope_local : config.rope, positions));
   }
   return forward;
 }

@@ -15,10 +15,12 @@ class LibTorchEngine final : public Engine {
  public:
   [[nodiscard]] std::string description() const override { return "LibTorch " LISSOM_TORCH_VERSION " (CPU)"; }
 
-  [[nodiscard]] Result<std::vector<float>> forward(const Checkpoint& checkpoint, std::span<const int32_t> tokens,
-                                                   std::span<const int32_t> types) const override {
+  [[nodiscard]] Result<std::vector<float>> forward(const Checkpoint& checkpoint,
+                                                   std::span<const int32_t> tokens,
+                                                   std::span<const int32_t> types,
+                                                   int64_t positions) const override {
     try {
-      return run(checkpoint, tokens, types);
+      return run(checkpoint, tokens, types, positions);
     } catch (const std::exception& e) {
       return io_error(std::string("LibTorch: ") + e.what());
     }
@@ -36,7 +38,7 @@ class LibTorchEngine final : public Engine {
  private:
   [[nodiscard]] static Result<std::vector<float>> run(const Checkpoint& checkpoint,
                                                       std::span<const int32_t> tokens,
-                                                      std::span<const int32_t> types) {
+                                                      std::span<const int32_t> types, int64_t positions) {
     const auto row = [](std::span<const int32_t> ids) {
       const at::Tensor ids32 = at::empty({1, static_cast<int64_t>(ids.size())}, at::kInt);
       std::copy(ids.begin(), ids.end(), ids32.mutable_data_ptr<int32_t>());
@@ -45,8 +47,7 @@ class LibTorchEngine final : public Engine {
     const Graph& graph = checkpoint.graph;
     const c10::NoGradGuard no_gradients;
     LISSOM_TRY(const Weights weights, load_weights(checkpoint));
-    LISSOM_TRY(const Forward forward,
-               Forward::create(graph, checkpoint.config, static_cast<int64_t>(tokens.size())));
+    LISSOM_TRY(const Forward forward, Forward::create(graph, checkpoint.config, positions));
     Values values;
     forward.run(0, static_cast<int>(graph.ops.size()), weights,
                 {row(tokens), types.empty() ? at::Tensor() : row(types)}, false, values);

@@ -17,7 +17,9 @@ Result<at::Tensor> load(const TensorSource& source, const Weight& weight) {
   }
   LISSOM_TRY(const TensorView view, source.read(static_cast<size_t>(index)));
   const TensorInfo& info = view.info;
-  const auto refuse = [&](const std::string& what) { return bad_input("tensor '" + weight.name + "': " + what); };
+  const auto refuse = [&](const std::string& what) {
+    return bad_input("tensor '" + weight.name + "': " + what);
+  };
   if (!(info.shape == weight.shape))
     return refuse("shape " + info.shape.str() + ", expected " + weight.shape.str());
   const BlockCodec* codec = find_block_codec(info.type);

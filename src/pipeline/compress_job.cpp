@@ -11,16 +11,20 @@
 #include "base/threads.h"
 #include "compress/calibrate.h"
 #include "compress/digest.h"
+#include "compress/distill.h"
 #include "compress/header.h"
 #include "data/overlap.h"
+#include "format/safetensors.h"
 #include "hub/hub.h"
 #include "hub/shards.h"
 #include "lissom/compress.h"
+#include "lissom/engine.h"
 #include "lissom/eval.h"
 #include "lissom/gguf.h"
 #include "pipeline/folder_job.h"
 #include "pipeline/forecast.h"
 #include "pipeline/health.h"
+#include "pipeline/learning.h"
 #include "pipeline/machine.h"
 #include "pipeline/record.h"
 #include "pipeline/texts.h"
@@ -60,6 +64,8 @@ struct Run {
   std::vector<std::string> warnings;
 
   std::optional<Importance> importance;
+  std::optional<Learning> learning;  ///< where values are learned
+  DistillText learning_text;
   std::string evaluation;  ///< the text
   std::vector<std::vector<int32_t>> prompts;
   std::optional<Health> base_health;
@@ -136,6 +142,14 @@ Result<void> adapt_to_model(Run& run) {
   return {};
 }
 
+/// The job as the model allows it.
+CompressJob effective_of(const Run& run) {
+  CompressJob job = run.job;
+  job.verify = run.verify;
+  job.data_free = run.data_free;
+  return job;
+}
+
 /// Weights that are fetched while they are read: how, and whether the job can be done so.
 Result<void> plan_shards(Run& run) {
   hub::Shards* shards = run.checkpoint.shards.get();
@@ -180,10 +194,11 @@ void make_keys(Run& run) {
     std::string codecs;
     for (const PlanEntry& entry : target.plan.entries) codecs += entry.tensor + " " + entry.codec + "\n";
     const CompressJob& job = run.job;
-    target.key = sha256_hex(
-        fmt::format("{}\n{}\n{}\n{}\n{} {}\n{} {} {}\n{}", LISSOM_VERSION, run.source_identity + run.digest,
-                    target.scheme.name, codecs, run.texts.calibration.description, job.calib_chunks,
-                    run.texts.evaluation.description, job.eval_chunks, job.context, job.seed));
+    target.key = sha256_hex(fmt::format("{}\n{}\n{}\n{}\n{} {}\n{} {} {}\n{}\n{}", LISSOM_VERSION,
+                                        run.source_identity + run.digest, target.scheme.name, codecs,
+                                        run.texts.calibration.description, job.calib_chunks,
+                                        run.texts.evaluation.description, job.eval_chunks, job.context,
+                                        job.seed, run.learning ? run.learning->description() : ""));
   }
 }
 
@@ -333,6 +348,32 @@ Result<void> verify_target(Run& run, const Target& target, Json& result) {
   return {};
 }
 
+/// Leaves the values that the target is to be encoded from in `state`.
+Result<Json> learn(Run& run, const Target& target, const fs::path& state) {
+  Source source(run.checkpoint, run.job.threads);
+  if (run.learning_text.tokens.empty()) {
+    LISSOM_TRY(run.learning_text,
+               learning_text(run.job, run.texts.calibration, *run.learning, source, run.progress));
+  }
+  source.unload();
+  DistillOptions options;
+  options.tokens = run.learning->tokens;
+  options.seed = run.job.seed;
+  options.threads = run.job.threads;
+  options.key = target.key;
+  LISSOM_TRY(const Distillation done,
+             distill(run.checkpoint, target.plan, run.importance, *run.learning->engine, run.learning_text,
+                     state, options, run.progress));
+  return Json{{"engine", run.learning->engine->description()},
+              {"tokens", done.tokens},
+              {"text_tokens", run.learning_text.tokens.size()},
+              {"steps", done.steps},
+              {"skipped_steps", done.skipped},
+              {"kld_first", done.first_kld},
+              {"kld_last", done.last_kld},
+              {"seconds", done.seconds}};
+}
+
 Result<Json> make_gguf_target(Run& run, const Target& target) {
   CompressOptions options;
   options.scheme = target.scheme;
@@ -341,10 +382,23 @@ Result<Json> make_gguf_target(Run& run, const Target& target) {
   options.seed = run.job.seed;
   options.source_digest = run.digest;
   options.source_identity = run.source_identity;
+  Json learned;
+  const fs::path state = target.out.string() + ".learned";
+  if (run.learning) {
+    LISSOM_TRY(learned, learn(run, target, state));
+    LISSOM_TRY(options.learned, SafetensorsFile::open(state));
+    options.algorithm = "distillation " + target.key;
+  }
   LISSOM_TRY(const CompressResult compressed,
              compress_to_gguf(run.checkpoint, target.out, options, run.progress));
   run.digest = compressed.source_digest;
   Json result = result_json(compressed, target.scheme);
+  if (run.learning) {
+    options.learned.reset();
+    std::error_code code;
+    fs::remove(state, code);
+    result["distillation"] = learned;
+  }
   if (run.folder || run.job.report) {
     LISSOM_TRY(result["sha256"], file_sha256(target.out));
   }
@@ -457,9 +511,7 @@ Result<void> check_room(const Run& run) {
   if (folder) {
     LISSOM_TRY(schemes.front(), builtin_scheme("F32"));
   }
-  CompressJob job = run.job;
-  job.verify = run.verify;
-  job.data_free = run.data_free;
+  const CompressJob job = effective_of(run);
   LISSOM_TRY(const std::vector<Forecast> forecasts,
              forecast(run.checkpoint, job, schemes, job.context, false, run.progress));
   const uint64_t memory = available_memory() + resident_memory();
@@ -552,15 +604,14 @@ Result<CompressOutcome> run_compress(const CompressJob& job, const Progress& all
     outcome.report = {{"results", run.results}, {"source", source_json(run.checkpoint, "")}};
     return outcome;
   }
+  LISSOM_TRY(run.learning,
+             plan_learning(run.checkpoint, effective_of(run), !run.source_identity.empty(), progress));
   if (job.check_room) LISSOM_CHECK(check_room(run));
   if (run.source_identity.empty()) {
     ThreadPool pool(job.threads);
     LISSOM_TRY(run.digest, checkpoint_digest(run.checkpoint, pool, progress));
   }
-  CompressJob effective = job;
-  effective.verify = run.verify;
-  effective.data_free = run.data_free;
-  LISSOM_TRY(run.texts, plan_texts(effective, run.source_identity + run.digest));
+  LISSOM_TRY(run.texts, plan_texts(effective_of(run), run.source_identity + run.digest));
   make_keys(run);
   if (run.folder) {
     std::error_code code;

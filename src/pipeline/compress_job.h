@@ -12,6 +12,9 @@
 
 namespace lissom {
 
+/// fast: statistics and each codec's own search. standard and high: then learn (compress/distill.h).
+enum class Effort { fast, standard, high };
+
 struct CompressJob {
   std::string model;          ///< folder, .gguf, or org/name on the hub
   std::string revision;       ///< of a model on the hub; empty: main
@@ -29,6 +32,9 @@ struct CompressJob {
   int64_t context = 512;
   /// Drawn from the model where no calibration text is given.
   int64_t sample_tokens = 8192;
+  /// Nothing: standard where there is an engine and the model is not too large for it, else fast.
+  std::optional<Effort> effort;
+  uint64_t ram = 0;  ///< bytes that the job may take; 0: what is available
   int threads = 0;
   uint64_t seed = 0;
 

@@ -11,6 +11,8 @@ import subprocess
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+# Where a test does not ask for it nothing is learned, whether the engine was built or not.
+os.environ["LISSOM_ENGINE"] = "none"
 PROGRAM = pathlib.Path(os.environ.get("LISSOM_BIN", ROOT / "build/release/lissom"))
 SHARED = pathlib.Path(os.environ.get("LISSOM_SHARED", ROOT.parent / "shared"))
 

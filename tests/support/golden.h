@@ -26,7 +26,8 @@ inline const std::filesystem::path kFolder = std::filesystem::path(LISSOM_SOURCE
 inline std::vector<std::string> golden_names() {
   std::vector<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator(kFolder))
-    if (std::filesystem::exists(entry.path() / "expected.json")) names.push_back(entry.path().filename().string());
+    if (std::filesystem::exists(entry.path() / "expected.json"))
+      names.push_back(entry.path().filename().string());
   std::sort(names.begin(), names.end());
   return names;
 }

@@ -1,0 +1,62 @@
+#pragma once
+// Learns better values for the same bytes: the model that will be written is trained to say what its source
+// says.
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "lissom/compress.h"
+#include "lissom/engine.h"
+#include "lissom/progress.h"
+
+namespace lissom {
+
+/// Text to learn from: whole windows of one length, one after the other.
+struct DistillText {
+  std::vector<int32_t> tokens;
+  int64_t length = 512;
+  [[nodiscard]] int64_t windows() const { return static_cast<int64_t>(tokens.size()) / length; }
+};
+
+struct DistillOptions {
+  int64_t tokens = 0;          ///< to read in all; windows come in a seeded order, and again when all were read
+  int64_t windows_a_step = 1;  ///< whose gradients make one step
+  double rate = 5e-4;  ///< Adam's step, in units of each tensor's root mean square; falls to 0 by a cosine
+  uint64_t seed = 0;
+  int threads = 0;
+  std::string key;  ///< names all that the result depends on; one line
+  double seconds_between_saves = 120;
+};
+
+/// What was done, for the report.
+struct Distillation {
+  int64_t tokens = 0, steps = 0, resumed_steps = 0;
+  int64_t skipped = 0;                 ///< steps without a finite loss or gradient
+  double first_kld = 0, last_kld = 0;  ///< nats, over the first and the last tenth of the steps
+  double seconds = 0;
+};
+
+/// Quantization-aware distillation (Hinton et al. 2015; straight-through estimation, Bengio et al. 2013) of any
+/// codec: each weight has a latent F32 value; a step encodes the latents as the file will hold them, decodes
+/// them, takes the gradient of KL(source ‖ decoded model), and moves the latents by Adam as if rounding were
+/// the identity. Norms and biases are learned with them. What the codec's search would choose for the latents
+/// is what the file gets, so that nothing is lost between the last step and the file.
+///
+/// The latents are left in the safetensors file `state`, F32 under canonical names (CompressOptions::learned);
+/// a run that was stopped goes on from it, to the same bytes for the same key and number of threads. Errors: an
+/// unusable `state` is not one (the work begins anew); a disk that is full, a model that the engine cannot run,
+/// no finite step at all.
+[[nodiscard]] Result<Distillation> distill(const Checkpoint& source, const Plan& plan,
+                                           const std::optional<Importance>& importance, const Engine& engine,
+                                           const DistillText& text, const std::filesystem::path& state,
+                                           const DistillOptions& options, const Progress& progress);
+
+/// Bytes that distill() holds at most, the engine's activations included.
+[[nodiscard]] uint64_t distill_memory(const Checkpoint& source, int64_t window, int64_t windows_a_step);
+
+}  // namespace lissom

@@ -1,0 +1,95 @@
+#include "pipeline/learning.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "data/calibration.h"
+#include "data/windows.h"
+#include "pipeline/folder_job.h"
+#include "pipeline/machine.h"
+
+namespace lissom {
+namespace {
+
+constexpr int64_t kWindow = 512;
+/// Tokens of the two efforts for a model of this many weights; a larger one gets fewer, so that the work is the
+/// same.
+constexpr int64_t kStandardTokens = 80 << 10, kHighTokens = 480 << 10;
+constexpr double kUsualWeights = 135e6;
+/// Fewer teach too little to pay for the memory that learning needs.
+constexpr int64_t kFewestTokens = 8 << 10;
+/// What the model writes for this is read so many times.
+constexpr int64_t kRounds = 2;
+
+int64_t tokens_of(Effort effort, double weights) {
+  const auto most = static_cast<double>(effort == Effort::high ? kHighTokens : kStandardTokens);
+  return static_cast<int64_t>(most * std::min(1.0, kUsualWeights / weights));
+}
+
+/// Why this job cannot learn; empty: it can.
+std::string obstacle(const Checkpoint& checkpoint, const CompressJob& job, bool streamed, int64_t tokens) {
+  if (checkpoint.graph.logits < 0 || !checkpoint.config.causal) return "the model predicts no next token";
+  if (writes_folder(job)) return "values are learned for GGUF files alone";
+  if (job.data_free) return "--calib none leaves no text to learn from";
+  if (streamed) return "the weights come while they are read";
+  if (tokens < kFewestTokens) return "the model is too large to learn from enough text in reasonable time";
+  const uint64_t need =
+      distill_memory(checkpoint, kWindow, DistillOptions{}.windows_a_step) + resident_memory();
+  const uint64_t have = job.ram > 0 ? job.ram : available_memory() + resident_memory();
+  if (have > 0 && need > have)
+    return fmt::format("it needs about {:.1f} GB of memory, and may take {:.1f} GB",
+                       static_cast<double>(need) / 1e9, static_cast<double>(have) / 1e9);
+  return "";
+}
+
+}  // namespace
+
+std::string Learning::description() const {
+  return fmt::format("distillation, {} tokens, {}", tokens, engine->description());
+}
+
+Result<std::optional<Learning>> plan_learning(const Checkpoint& checkpoint, const CompressJob& job,
+                                              bool streamed, const Progress& progress) {
+  const Effort effort = job.effort.value_or(Effort::standard);
+  if (effort == Effort::fast) return std::nullopt;
+  double weights = 0;
+  for (const TensorInfo& info : checkpoint.tensors->tensors())
+    weights += static_cast<double>(info.shape.elements());
+  const int64_t tokens = tokens_of(effort, weights);
+  const auto refuse = [&](const std::string& why) -> Result<std::optional<Learning>> {
+    if (job.effort) return unsupported("--effort: " + why);
+    progress.say(LogLevel::info, "effort fast: " + why);
+    return std::nullopt;
+  };
+  if (const std::string why = obstacle(checkpoint, job, streamed, tokens); !why.empty()) return refuse(why);
+  auto engine = load_engine();
+  if (!engine) return refuse(engine.error().message);
+  return Learning{*std::move(engine), tokens};
+}
+
+Result<DistillText> learning_text(const CompressJob& job, const TextPlan& calibration, const Learning& learning,
+                                  Source& source, const Progress& progress) {
+  LISSOM_TRY(const Tokenizer* tokenizer, source.tokenizer());
+  DistillText text;
+  std::string words;
+  if (calibration.kind == TextPlan::Kind::sampled || calibration.kind == TextPlan::Kind::imatrix_file) {
+    CompressJob more = job;
+    more.sample_tokens = std::max(job.sample_tokens, learning.tokens / kRounds);
+    TextPlan own = calibration;
+    own.kind = TextPlan::Kind::sampled;
+    LISSOM_TRY(words, calibration_text(more, own, source, progress));
+  } else {
+    LISSOM_TRY(words, calibration_text(job, calibration, source, progress));
+  }
+  text.tokens = tokenizer->encode(words, false).ids;
+  text.length = std::min<int64_t>(kWindow, static_cast<int64_t>(text.tokens.size()));
+  if (source.checkpoint().config.context > 0)
+    text.length = std::min(text.length, source.checkpoint().config.context);
+  if (text.length < 2) return bad_input("the calibration text has too few tokens to learn from");
+  if (const auto bos = leading_token(*tokenizer))
+    for (int64_t w = 0; w < text.windows(); ++w) text.tokens[static_cast<size_t>(w * text.length)] = *bos;
+  return text;
+}
+
+}  // namespace lissom

@@ -1,0 +1,32 @@
+#pragma once
+// Whether a job learns values, from how much text, and from which.
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "compress/distill.h"
+#include "lissom/engine.h"
+#include "pipeline/compress_job.h"
+#include "pipeline/texts.h"
+
+namespace lissom {
+
+struct Learning {
+  std::shared_ptr<const Engine> engine;
+  int64_t tokens = 0;                             ///< that are read in all
+  [[nodiscard]] std::string description() const;  ///< what the result depends on
+};
+
+/// Nothing where the job's effort is fast, or was not given and the model does not allow more: then progress
+/// says why. Where more was asked for, that is an error. `streamed`: the weights are not here yet.
+[[nodiscard]] Result<std::optional<Learning>> plan_learning(const Checkpoint& checkpoint,
+                                                            const CompressJob& job, bool streamed,
+                                                            const Progress& progress);
+
+/// The calibration text, or what the model writes itself where that plan names none, in windows.
+[[nodiscard]] Result<DistillText> learning_text(const CompressJob& job, const TextPlan& calibration,
+                                                const Learning& learning, Source& source,
+                                                const Progress& progress);
+
+}  // namespace lissom

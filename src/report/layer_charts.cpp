@@ -107,6 +107,7 @@ std::string gain_chart(const Json& report) {
   }
   std::ranges::sort(found, {}, &std::pair<double, Column>::first);
   std::vector<Column> columns;
+  columns.reserve(found.size());
   for (auto& [order, column] : found) columns.push_back(std::move(column));
   return chart(columns, "what restoring each block brings back", "%",
                "Share of the loss that goes when this part alone has the base's weights again.");

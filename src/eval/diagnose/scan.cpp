@@ -128,6 +128,7 @@ Result<std::vector<double>> Scanner::losses(const std::vector<WeightId>& restore
   std::set<WeightId> changed(restored.begin(), restored.end());
   changed.insert(restored_.begin(), restored_.end());
   std::vector<std::string> names;
+  names.reserve(restored.size());
   for (const WeightId id : restored) names.push_back(model_.graph().weights[static_cast<size_t>(id)].name);
   LISSOM_CHECK(model_.use(std::make_shared<PatchedSource>(own_, base_.tensors, names),
                           {changed.begin(), changed.end()}));
@@ -211,7 +212,8 @@ std::vector<Scanner::Item> Scanner::tensors(bool all) const {
 double Scanner::seconds_of(const Item& item) const {
   const int64_t blocks = model_.blocks();
   const int64_t first = item.block == kHead ? blocks : std::max<int64_t>(item.block, 0);
-  return head_seconds_ + block_seconds_ * static_cast<double>(blocks - first / kept_every_ * kept_every_);
+  const int64_t kept = first / kept_every_;
+  return head_seconds_ + block_seconds_ * static_cast<double>(blocks - kept * kept_every_);
 }
 
 Result<bool> Scanner::measure(const std::vector<Item>& items, const char* stage, double until,

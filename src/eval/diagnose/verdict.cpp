@@ -40,6 +40,7 @@ Spread spread_of(const std::vector<double>& values, double least) {
   Spread s;
   s.centre = median(values);
   std::vector<double> distances;
+  distances.reserve(values.size());
   for (const double v : values) distances.push_back(std::abs(v - s.centre));
   s.scale = std::max(1.4826 * median(distances), least);
   return s;

@@ -29,11 +29,12 @@ def output(*command):
     return done.stdout
 
 
-def quantized(model, kind):
+def quantized(model, kind, imatrix):
     path = model.with_name(f"{model.stem}-pure-{kind}.gguf")
     if not path.exists():
         partial = path.with_suffix(".partial")
-        output(LLAMA / "llama-quantize", "--pure", model, partial, kind)
+        weighted = ["--imatrix", imatrix] if imatrix else []
+        output(LLAMA / "llama-quantize", *weighted, "--pure", model, partial, kind)
         partial.rename(path)
     return path
 
@@ -55,6 +56,7 @@ def main():
     parser.add_argument("model", type=pathlib.Path)
     parser.add_argument("--types", default=TYPES)
     parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--imatrix", help="for llama-quantize, which asks for it below 3 bits")
     parser.add_argument("--prompt", type=int, default=512)
     parser.add_argument("--generate", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=3, help="timed runs of one start of a program")
@@ -63,7 +65,7 @@ def main():
     print("| type | threads | prompt: lissom | llama.cpp | ratio | generation: lissom | llama.cpp | ratio |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|")
     for kind in args.types.split(","):
-        path = quantized(args.model, kind)
+        path = quantized(args.model, kind, args.imatrix)
         for threads in args.threads.split(","):
             rounds = [(ours(path, threads, args), theirs(path, threads, args)) for _ in range(args.rounds)]
             cells = []

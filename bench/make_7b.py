@@ -2,8 +2,9 @@
 random weights, a real tokenizer (SmolLM2's: its ids are the first of the 152,064). 15.2 GB; what it says is noise, but
 memory, time and formats are those of a real model of that size.
 
-usage: make_7b.py TOKENIZER_FOLDER OUT [--layers 28] [--seed 1]
-TOKENIZER_FOLDER holds tokenizer.json and tokenizer_config.json.
+usage: make_7b.py TOKENIZER_FOLDER OUT [--layers 28] [--seed 1] [--small]
+TOKENIZER_FOLDER holds tokenizer.json and tokenizer_config.json. --small: 1024 wide, 16 layers, 0.5 GB, for timing the
+types of 256 weights, which SmolLM2's rows of 576 do not fit.
 """
 
 import argparse
@@ -11,11 +12,13 @@ import json
 import math
 import pathlib
 import shutil
+import sys
 
 import torch
 from safetensors.torch import save_file
 
-WIDTH, FF, HEADS, KV_HEADS, VOCAB = 3584, 18944, 28, 4, 152064
+SMALL = "--small" in sys.argv
+WIDTH, FF, HEADS, KV_HEADS, VOCAB = (1024, 2816, 8, 2, 49152) if SMALL else (3584, 18944, 28, 4, 152064)
 CONFIG = {
     "architectures": ["Qwen2ForCausalLM"],
     "model_type": "qwen2",
@@ -79,8 +82,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tokenizer", type=pathlib.Path)
     parser.add_argument("out", type=pathlib.Path)
-    parser.add_argument("--layers", type=int, default=28)
+    parser.add_argument("--layers", type=int, default=16 if SMALL else 28)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--small", action="store_true")
     a = parser.parse_args()
     a.out.mkdir(parents=True, exist_ok=True)
     for name in ("tokenizer.json", "tokenizer_config.json"):

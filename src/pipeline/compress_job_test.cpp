@@ -30,6 +30,7 @@ class CompressJobTest : public ::testing::Test {
   /// A job on a tiny golden model, judged on its own samples.
   CompressJob job(const std::string& scheme) const {
     CompressJob j;
+    j.effort = Effort::fast;
     j.model = fs::path(LISSOM_SOURCE_DIR) / "tests/golden/llama";
     j.out = dir_ / "out.gguf";
     j.schemes = {scheme};

@@ -1,0 +1,37 @@
+"""The engine through the program: a tiny model learns better values for the same bytes."""
+
+import json
+import os
+import pathlib
+import pydoc_data.topics
+import subprocess
+
+import gguf
+
+from conftest import PROGRAM, ROOT
+
+ENGINE = pathlib.Path(PROGRAM).parent / "liblissom_engine.so"
+
+
+def test_learned_values_are_better_in_a_file_of_the_same_size(lissom, tmp_path):
+    assert ENGINE.exists(), f"{ENGINE} is not built: run make engine"
+    text = tmp_path / "text.txt"
+    text.write_text("\n".join(pydoc_data.topics.topics.values())[:60000])
+    results, types = {}, {}
+    for effort in ("fast", "default"):
+        out = tmp_path / f"{effort}.gguf"
+        done = subprocess.run(
+            [lissom, "compress", ROOT / "tests/golden/llama", "-o", out, "--scheme", "Q4_0", "--calib", text,
+             "--effort", effort, "--threads", "1", "--ctx", "64", "--json"],
+            capture_output=True, text=True, env={**os.environ, "LISSOM_ENGINE": str(ENGINE)},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        results[effort] = json.loads(done.stdout)["results"][0]
+        types[effort] = [t.tensor_type for t in gguf.GGUFReader(out).tensors]
+    fast, learned = results["fast"], results["default"]
+    assert learned["distillation"]["engine"].startswith("LibTorch 2.")
+    assert learned["distillation"]["kld_last"] < learned["distillation"]["kld_first"]
+    assert learned["eval"]["kld_mean"] < 0.8 * fast["eval"]["kld_mean"]
+    assert learned["file_bytes"] == fast["file_bytes"]
+    assert types["fast"] == types["default"]
+    assert not (tmp_path / "default.gguf.learned").exists()

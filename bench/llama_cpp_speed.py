@@ -33,7 +33,9 @@ def quantized(model, kind, imatrix):
     path = model.with_name(f"{model.stem}-pure-{kind}.gguf")
     if not path.exists():
         partial = path.with_suffix(".partial")
-        weighted = ["--imatrix", imatrix] if imatrix else []
+        # The output has no statistics there, without which it may not have the smallest types.
+        ends = ["--token-embedding-type", "q4_k", "--output-tensor-type", "q4_k"]
+        weighted = ["--imatrix", imatrix, *ends] if imatrix else []
         output(LLAMA / "llama-quantize", *weighted, "--pure", model, partial, kind)
         partial.rename(path)
     return path

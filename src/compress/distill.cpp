@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <cmath>
 #include <cstring>
@@ -213,7 +214,8 @@ class Work {
     const auto number = [&](const char* key) {
       int64_t n = -1;
       const std::string text = value(key);
-      return std::sscanf(text.c_str(), "%ld", &n) == 1 ? n : int64_t{-1};
+      std::from_chars(text.data(), text.data() + text.size(), n);
+      return n;
     };
     const int64_t step = number("step");
     if (value("key") != options_.key || step < 1 || step > steps_ || number("skipped") < 0) return false;

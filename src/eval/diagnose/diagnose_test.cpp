@@ -63,10 +63,10 @@ void disturb(const Weight&, std::vector<float>& v) {
   for (float& x : v) x += 0.8F * scale * random.uniform();
 }
 void permute(const Weight& w, std::vector<float>& v) {
-  std::ranges::rotate(v, v.begin() + static_cast<ptrdiff_t>(w.shape.cols()));
+  std::rotate(v.begin(), v.begin() + static_cast<ptrdiff_t>(w.shape.cols()), v.end());
 }
 void permute_vector(const Weight&, std::vector<float>& v) {
-  std::ranges::rotate(v, v.begin() + 1);
+  std::rotate(v.begin(), v.begin() + 1, v.end());
 }
 
 struct Way {

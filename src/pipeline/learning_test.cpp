@@ -18,7 +18,8 @@ struct LearningTest : ::testing::Test {
   }
   ~LearningTest() override { ::unsetenv("LISSOM_ENGINE"); }
   [[nodiscard]] static Checkpoint open(const std::string& name) {
-    return *open_checkpoint(std::string(LISSOM_SOURCE_DIR) + "/tests/golden/" + name, {.need_tokenizer = false});
+    return *open_checkpoint(std::string(LISSOM_SOURCE_DIR) + "/tests/golden/" + name,
+                            {.need_tokenizer = false});
   }
   /// Why nothing is learned: what is said, or the error where it was asked for by name.
   std::string refusal(const CompressJob& job, const std::string& model = "llama", bool streamed = false) {

@@ -31,13 +31,18 @@ def output(*command):
 
 def quantized(model, kind, imatrix):
     path = model.with_name(f"{model.stem}-pure-{kind}.gguf")
-    if not path.exists():
-        partial = path.with_suffix(".partial")
-        # The output has no statistics there, without which it may not have the smallest types.
-        ends = ["--token-embedding-type", "q4_k", "--output-tensor-type", "q4_k"]
-        weighted = ["--imatrix", imatrix, *ends] if imatrix else []
-        output(LLAMA / "llama-quantize", *weighted, "--pure", model, partial, kind)
-        partial.rename(path)
+    if path.exists():
+        return path
+    partial = path.with_suffix(".partial.gguf")
+    if imatrix:
+        # llama-quantize takes minutes for these, and refuses them for an output without statistics.
+        scheme = path.with_suffix(".yaml")
+        scheme.write_text(f"name: pure\ndefault: {kind}\ntensors: [{{match: '^(output|token_embd)', codec: Q4_K}}]\n")
+        output(LISSOM, "compress", model, "-o", partial, "--scheme", scheme, "--imatrix", imatrix, "--no-verify", "--effort",
+               "fast")  # fmt: skip
+    else:
+        output(LLAMA / "llama-quantize", "--pure", model, partial, kind)
+    partial.rename(path)
     return path
 
 
@@ -58,7 +63,7 @@ def main():
     parser.add_argument("model", type=pathlib.Path)
     parser.add_argument("--types", default=TYPES)
     parser.add_argument("--threads", default="1,2")
-    parser.add_argument("--imatrix", help="for llama-quantize, which asks for it below 3 bits")
+    parser.add_argument("--imatrix", help="lissom writes the files, with these statistics: for types below 3 bits")
     parser.add_argument("--prompt", type=int, default=512)
     parser.add_argument("--generate", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=3, help="timed runs of one start of a program")

@@ -29,6 +29,8 @@ constexpr int64_t kCalibrationContext = CalibrationOptions{}.context;
 constexpr uint64_t kTokenizerBytes = 350;
 /// Text of which a token has fewer bytes is rare; English has four to five.
 constexpr int64_t kBytesPerToken = 3;
+/// What the allocator still holds of freed buffers while weights come and go by stages: nothing to 30 MB.
+constexpr uint64_t kHeldFree = uint64_t{16} << 20;
 
 double as_double(uint64_t n) {
   return static_cast<double>(n);
@@ -100,7 +102,7 @@ Result<uint64_t> statistics_memory(const Common& c, const std::vector<TensorInfo
   if (c.calibrates) {
     LISSOM_TRY(const uint64_t statistics,
                importance_memory(c.checkpoint, c.calibrated, {.runtime = Source::options(c.job.threads)}));
-    most = std::max(most, statistics);
+    most = std::max(most, statistics + kHeldFree);
   }
   return most;
 }

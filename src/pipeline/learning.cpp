@@ -15,7 +15,7 @@ namespace {
 constexpr int64_t kWindow = 512;
 /// Tokens of the two efforts for a model of this many weights; a larger one gets fewer, so that the work is the
 /// same.
-constexpr int64_t kStandardTokens = 80 << 10, kHighTokens = 480 << 10;
+constexpr int64_t kStandardTokens = 60 << 10, kHighTokens = 360 << 10;
 constexpr double kUsualWeights = 135e6;
 /// Fewer teach too little to pay for the memory that learning needs.
 constexpr int64_t kFewestTokens = 8 << 10;

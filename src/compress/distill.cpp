@@ -176,18 +176,22 @@ class Work {
 
   // -------------------------------------------------------------- the state on disk
 
-  [[nodiscard]] static const std::vector<float>* part(const Learned& t, std::string_view prefix) {
-    return prefix.empty() ? &t.latent : prefix == "momentum." ? &t.momentum : &t.squares;
+  struct Part {
+    const char* prefix;
+    std::vector<float> Learned::*values;
+  };
+  /// What the state after `step` holds of each tensor.
+  [[nodiscard]] std::span<const Part> parts_after(int64_t step) const {
+    static constexpr Part kParts[] = {
+        {"", &Learned::latent}, {"momentum.", &Learned::momentum}, {"squares.", &Learned::squares}};
+    return std::span(kParts).first(step == steps_ ? 1 : 3);
   }
 
   [[nodiscard]] Result<void> save(int64_t step) const {
-    const bool finished = step == steps_;
-    std::vector<std::string> prefixes{""};
-    if (!finished) prefixes = {"", "momentum.", "squares."};
     std::vector<TensorInfo> directory;
-    for (const std::string& prefix : prefixes)
+    for (const Part& part : parts_after(step))
       for (const Learned& t : tensors_)
-        directory.push_back({prefix + t.entry->tensor, "F32", t.entry->shape, bytes_of(t.latent).size()});
+        directory.push_back({part.prefix + t.entry->tensor, "F32", t.entry->shape, bytes_of(t.latent).size()});
     std::string losses;
     for (const double loss : losses_) losses += fmt::format("{} ", loss);
     LISSOM_TRY(const auto writer, SafetensorsWriter::create(state_, directory,
@@ -195,8 +199,8 @@ class Work {
                                                              {"step", std::to_string(step)},
                                                              {"skipped", std::to_string(done_.skipped)},
                                                              {"losses", losses}}));
-    for (const std::string& prefix : prefixes)
-      for (const Learned& t : tensors_) LISSOM_CHECK(writer->append(bytes_of(*part(t, prefix))));
+    for (const Part& part : parts_after(step))
+      for (const Learned& t : tensors_) LISSOM_CHECK(writer->append(bytes_of(t.*part.values)));
     return writer->finish();
   }
 
@@ -219,12 +223,10 @@ class Work {
     };
     const int64_t step = number("step");
     if (value("key") != options_.key || step < 1 || step > steps_ || number("skipped") < 0) return false;
-    std::vector<std::string> prefixes{""};
-    if (step < steps_) prefixes = {"", "momentum.", "squares."};
     std::vector<std::vector<float>> values;
-    for (const std::string& prefix : prefixes)
+    for (const Part& part : parts_after(step))
       for (const Learned& t : tensors_) {
-        const int64_t index = (*file)->find(prefix + t.entry->tensor);
+        const int64_t index = (*file)->find(part.prefix + t.entry->tensor);
         if (index < 0) return false;
         const TensorInfo& info = (*file)->tensors()[static_cast<size_t>(index)];
         if (info.type != "F32" || !(info.shape == t.entry->shape)) return false;
@@ -234,9 +236,8 @@ class Work {
         if (!std::ranges::all_of(copy, [](float w) { return std::isfinite(w); })) return false;
       }
     size_t i = 0;
-    for (const std::string& prefix : prefixes)
-      for (Learned& t : tensors_)
-        (prefix.empty() ? t.latent : prefix == "momentum." ? t.momentum : t.squares) = std::move(values[i++]);
+    for (const Part& part : parts_after(step))
+      for (Learned& t : tensors_) t.*part.values = std::move(values[i++]);
     const std::string losses = value("losses");
     const char* at = losses.c_str();
     for (char* end = nullptr;; at = end) {

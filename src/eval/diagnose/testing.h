@@ -2,60 +2,18 @@
 // For tests: small models of any architecture with random weights, one tensor of which can be spoilt.
 
 #include <cmath>
-#include <cstring>
 #include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "data/windows.h"
-#include "lissom/codec.h"
 #include "lissom/model.h"
 #include "model/arch.h"
+#include "support/memory_source.h"
+#include "support/random.h"
 
 namespace lissom::testing {
-
-class Random {
- public:
-  explicit Random(uint64_t seed) : state_(seed * 0x9e3779b97f4a7c15ULL + 1) {}
-  uint64_t next() {
-    state_ ^= state_ << 13;
-    state_ ^= state_ >> 7;
-    state_ ^= state_ << 17;
-    return state_;
-  }
-  float uniform() { return static_cast<float>(next() >> 40) / static_cast<float>(1 << 23) - 1.0F; }  ///< -1 … 1
-
- private:
-  uint64_t state_;
-};
-
-class Tensors final : public TensorSource {
- public:
-  void add(const std::string& name, const std::string& type, const Shape& shape,
-           const std::vector<float>& values) {
-    const Codec* codec = find_codec(type);
-    std::vector<std::byte> bytes(codec->components(shape).front().bytes);
-    if (type == "F32") {  // NaN and all
-      std::memcpy(bytes.data(), values.data(), bytes.size());
-    } else {
-      const std::span<std::byte> part(bytes);
-      codec->encode(shape, values, {}, {&part, 1});
-    }
-    infos_.push_back({name, type, shape, bytes.size()});
-    bytes_.push_back(std::move(bytes));
-  }
-  [[nodiscard]] std::span<const TensorInfo> tensors() const override { return infos_; }
-  [[nodiscard]] Result<TensorView> read(size_t index) const override {
-    return TensorView{infos_[index], bytes_[index], {}};
-  }
-  void release(size_t) const override {}
-  [[nodiscard]] std::string origin() const override { return "memory"; }
-
- private:
-  std::vector<TensorInfo> infos_;
-  std::vector<std::vector<std::byte>> bytes_;
-};
 
 inline Config small_llama(int64_t layers = 6) {
   Config c;
@@ -105,7 +63,7 @@ inline Checkpoint small_model(const Config& config, const std::string& codec = "
   checkpoint.path = codec;
   checkpoint.config = config;
   checkpoint.graph = find_architecture(config.arch)->build(config).value();
-  auto tensors = std::make_shared<Tensors>();
+  auto tensors = std::make_shared<MemorySource>();
   Random random(7);
   for (const Weight& w : checkpoint.graph.weights) {
     if (w.optional) continue;
@@ -117,7 +75,7 @@ inline Checkpoint small_model(const Config& config, const std::string& codec = "
       v = matrix ? scale * random.uniform()
                  : (w.role == WeightRole::norm ? 1.0F + 0.3F * random.uniform() : 0.2F * random.uniform());
     if (spoil) spoil(w, values);
-    tensors->add(w.name, matrix ? codec : "F32", w.shape, values);
+    tensors->add(w.name, w.shape, values, matrix ? codec : "F32");
   }
   checkpoint.tensors = tensors;
   return checkpoint;

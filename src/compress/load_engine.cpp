@@ -21,6 +21,12 @@ std::vector<fs::path> places() {
   return {folder / file, folder / ".." / "lib" / "lissom" / file};
 }
 
+/// LibTorch's OpenMP lets idle threads spin for milliseconds by default: on cores that our own pool wants, and that
+/// other programs want. It reads this when it is loaded; what the user set is left.
+void spin_briefly() {
+  if (std::getenv("OMP_WAIT_POLICY") == nullptr) ::setenv("GOMP_SPINCOUNT", "20000", 0);
+}
+
 }  // namespace
 
 Result<std::shared_ptr<const Engine>> load_engine() {
@@ -31,6 +37,7 @@ Result<std::shared_ptr<const Engine>> load_engine() {
       tried += (tried.empty() ? "" : ", ") + place.lexically_normal().string();
       continue;
     }
+    spin_briefly();
     // Never closed: LibTorch has threads and statics that outlive what was asked of it.
     void* library = ::dlopen(place.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (library == nullptr)

@@ -14,6 +14,7 @@
 #include "hub/hub.h"
 #include "lissom/compress.h"
 #include "pipeline/forecast.h"
+#include "pipeline/learning.h"
 #include "pipeline/machine.h"
 #include "table.h"
 #include "verbs.h"
@@ -24,7 +25,7 @@ namespace {
 struct Options {
   CompressJob job;
   std::vector<std::string> schemes;
-  std::string ram, disk, out = ".", calib;
+  std::string ram, disk, out = ".", calib, effort;
   int64_t context = 4096;
   bool no_verify = false, no_time = false, json = false, quiet = false;
 };
@@ -84,11 +85,8 @@ nlohmann::json json_of(const Forecast& f, const Room& room) {
                            {"disk", v.disk}}}};
   if (!f.times) return json;
   json["compress_seconds"] = f.times->compress();
-  json["stages"] = {{"digest", f.times->digest},
-                    {"sample", f.times->sample},
-                    {"calibrate", f.times->calibrate},
-                    {"encode", f.times->encode},
-                    {"evaluate", f.times->evaluate}};
+  json["stages"] = {{"digest", f.times->digest}, {"sample", f.times->sample}, {"calibrate", f.times->calibrate},
+                    {"learn", f.times->learn},   {"encode", f.times->encode}, {"evaluate", f.times->evaluate}};
   json["prompt_tokens_per_second"] = f.times->prompt_tokens_per_second;
   json["generate_tokens_per_second"] = f.times->generate_tokens_per_second;
   return json;
@@ -142,7 +140,13 @@ Result<int> run(const Options& o) {
   job.verify = !o.no_verify;
   job.data_free = o.calib == "none";
   if (!job.data_free && !o.calib.empty()) job.calib = o.calib;
-  LISSOM_TRY(const auto forecasts, forecast(checkpoint, job, schemes, o.context, !o.no_time, progress));
+  if (!o.ram.empty()) job.ram = room.memory;
+  if (!o.effort.empty()) {
+    LISSOM_TRY(job.effort, parse_effort(o.effort));
+  }
+  LISSOM_TRY(const auto learning, plan_learning(checkpoint, job, false, progress));
+  LISSOM_TRY(const auto forecasts,
+             forecast(checkpoint, job, schemes, o.context, learning, !o.no_time, progress));
   end_progress();
   bool any = false;
   for (const Forecast& f : forecasts) any |= verdict_of(f, room).all();
@@ -158,9 +162,10 @@ Result<int> run(const Options& o) {
     fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
   } else {
     print_table(forecasts, room);
-    fmt::print("room: {} of memory, {} on disk. Memory is the peak of each verb; time is compress, {}.\n",
+    fmt::print("room: {} of memory, {} on disk. Memory is the peak of each verb; time is compress, {}{}.\n",
                room.memory > 0 ? human_bytes(room.memory) : "unknown",
                room.disk > 0 ? human_bytes(room.disk) : "unknown",
+               learning ? fmt::format("with {} tokens of learning and ", learning->tokens) : "",
                o.no_verify ? "without evaluation" : "with its evaluation");
   }
   if (!any) std::fputs("lissom: no scheme fits\n", stderr);
@@ -183,6 +188,7 @@ void add_check(CLI::App& app, int& exit_code) {
       .show_default()
       .between(8, 1 << 24);
   verb.option("--calib", o->calib, "As for compress: a text, or none");
+  verb.option("--effort", o->effort, "As for compress: fast, default or high; else what is possible here");
   verb.flag("--no-verify", o->no_verify, "As for compress: without evaluation");
   verb.flag("--no-time", o->no_time, "Leave the measurement of this machine out, and the times with it");
   verb.option("--threads,-t", o->job.threads, "0: the number of physical cores")

@@ -12,6 +12,7 @@
 #include "command.h"
 #include "console.h"
 #include "pipeline/compress_job.h"
+#include "pipeline/learning.h"
 #include "table.h"
 #include "verbs.h"
 
@@ -51,9 +52,7 @@ Result<CompressJob> job_of(const Arguments& a) {
     LISSOM_TRY(job.file_bytes, parse_bytes("--size", a.size));
   }
   if (!a.effort.empty()) {
-    job.effort = a.effort == "fast" ? Effort::fast : a.effort == "high" ? Effort::high : Effort::standard;
-    if (job.effort == Effort::standard && a.effort != "default")
-      return bad_input("--effort " + a.effort + ": fast, default or high");
+    LISSOM_TRY(job.effort, parse_effort(a.effort));
   }
   if (!a.ram.empty()) {
     LISSOM_TRY(job.ram, parse_bytes("--ram", a.ram));

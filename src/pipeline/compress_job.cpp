@@ -513,7 +513,7 @@ Result<void> check_room(const Run& run) {
   }
   const CompressJob job = effective_of(run);
   LISSOM_TRY(const std::vector<Forecast> forecasts,
-             forecast(run.checkpoint, job, schemes, job.context, false, run.progress));
+             forecast(run.checkpoint, job, schemes, job.context, run.learning, false, run.progress));
   const uint64_t memory = available_memory() + resident_memory();
   uint64_t unused = free_disk(run.targets.front().out);
   if (const hub::Shards* shards = run.checkpoint.shards.get(); shards != nullptr) {

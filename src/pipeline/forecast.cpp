@@ -40,6 +40,7 @@ double as_double(uint64_t n) {
 struct Common {
   const Checkpoint& checkpoint;
   const CompressJob& job;
+  const std::optional<Learning>& learning;
   int threads = 1;
   bool predicts = false, samples_calibration = false, samples_evaluation = false, calibrates = false,
        evaluates = false;
@@ -48,8 +49,9 @@ struct Common {
   int64_t sampled = 0, calibrated = 0, evaluated = 0;  ///< tokens
 };
 
-Common common_of(const Checkpoint& checkpoint, const CompressJob& job) {
-  Common c{checkpoint, job};
+Common common_of(const Checkpoint& checkpoint, const CompressJob& job,
+                 const std::optional<Learning>& learning) {
+  Common c{checkpoint, job, learning};
   c.threads = job.threads > 0 ? job.threads : physical_cores();
   c.predicts = checkpoint.graph.logits >= 0 && checkpoint.config.causal && checkpoint.config.labels.empty();
   c.evaluates = job.verify && c.predicts;
@@ -58,6 +60,7 @@ Common common_of(const Checkpoint& checkpoint, const CompressJob& job) {
   c.samples_evaluation = c.evaluates && !job.eval_text && !(job.calib && !job.imatrix);
   if (c.evaluates) c.evaluated = evaluated_windows(job) * job.context;
   if (c.samples_calibration) c.sampled += job.sample_tokens;
+  if (learning && !job.calib) c.sampled += learning->sampled_tokens(job);
   if (c.samples_evaluation) c.sampled += sampled_evaluation_tokens(job);
   c.calibrated = c.samples_calibration ? job.sample_tokens : job.calib_chunks * kCalibrationContext;
   if (job.calib_chunks > 0) c.calibrated = std::min(c.calibrated, job.calib_chunks * kCalibrationContext);
@@ -168,8 +171,10 @@ Result<void> add_memory(const Common& c, const std::vector<TensorInfo>& source, 
   forecast.process_memory = c.process;
   forecast.run_memory = c.process + c.tokenizer + run;
   forecast.evaluate_memory = c.predicts ? c.process + c.tokenizer + evaluation : 0;
-  forecast.compress_memory = c.process + (c.evaluates || c.calibrates ? c.tokenizer : 0) +
-                             std::max({statistics, encoding, digest, c.evaluates ? evaluation : uint64_t{0}});
+  forecast.compress_memory =
+      c.process + (c.evaluates || c.calibrates ? c.tokenizer : 0) +
+      std::max({statistics, encoding, digest, c.learning ? c.learning->memory : uint64_t{0},
+                c.evaluates ? evaluation : uint64_t{0}});
   return {};
 }
 
@@ -195,10 +200,14 @@ class Speeds {
     LISSOM_TRY(scoring, measure_scoring(vocab));
     scoring /= c_.threads;
     digest = measure_digest() / c_.threads;
+    if (!c_.learning) return {};
+    LISSOM_TRY(window, measure_distillation(*c_.learning->engine, c_.checkpoint.config, list_of(c_.checkpoint),
+                                            kLearningWindow, c_.job.threads));
     return {};
   }
 
   double sampling = 0, scoring = 0, digest = 0;
+  double window = 0;  ///< of learning
   ModelSpeed source;
 
  private:
@@ -237,6 +246,8 @@ Result<ForecastTimes> times_of(const Common& c, Speeds& speeds, const std::vecto
     LISSOM_TRY(const double seconds, speeds.encoding(entry, importance));
     times.encode += seconds * static_cast<double>(entry.shape.elements());
   }
+  if (c.learning)  // each step encodes all of the weights
+    times.learn = static_cast<double>(c.learning->tokens / kLearningWindow) * (speeds.window + times.encode);
   times.digest = speeds.digest * as_double(bytes_of(source));
   const auto sampled = static_cast<double>(c.sampled), calibrated = static_cast<double>(c.calibrated);
   if (c.sampled > 0) {
@@ -257,9 +268,10 @@ Result<ForecastTimes> times_of(const Common& c, Speeds& speeds, const std::vecto
 }  // namespace
 
 Result<std::vector<Forecast>> forecast(const Checkpoint& checkpoint, const CompressJob& job,
-                                       const std::vector<Scheme>& schemes, int64_t run_context, bool measure,
+                                       const std::vector<Scheme>& schemes, int64_t run_context,
+                                       const std::optional<Learning>& learning, bool measure,
                                        const Progress& progress) {
-  const Common c = common_of(checkpoint, job);
+  const Common c = common_of(checkpoint, job, learning);
   const std::vector<TensorInfo> source = list_of(checkpoint);
   const bool importance = !job.data_free && (c.calibrates || job.imatrix);
   Speeds speeds(c);

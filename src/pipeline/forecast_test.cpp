@@ -24,10 +24,11 @@ class ForecastTest : public ::testing::Test {
     std::vector<Scheme> schemes;
     schemes.reserve(names.size());
     for (const std::string& name : names) schemes.push_back(builtin_scheme(name).value());
-    return forecast(checkpoint_, job_, schemes, context, measure, {}).value();
+    return forecast(checkpoint_, job_, schemes, context, learning_, measure, {}).value();
   }
   Checkpoint checkpoint_;
   CompressJob job_;
+  std::optional<Learning> learning_;
 };
 
 TEST_F(ForecastTest, OrdersSchemesBySize) {
@@ -51,6 +52,38 @@ TEST_F(ForecastTest, KnowsWhatAStageCosts) {
   EXPECT_GE(compress(whole), compress(bare));
   EXPECT_GE(whole.compress_memory, whole.evaluate_memory);
   EXPECT_GT(run(of({"Q8_0"}, false, 64).front()), run(of({"Q8_0"}, false, 16).front()));
+}
+
+/// An engine that takes no time.
+class IdleEngine final : public Engine {
+ public:
+  class Idle final : public Distiller {
+   public:
+    void set(WeightId, std::span<const float>) override {}
+    Result<double> pass(std::span<const int32_t>, int64_t) override { return 0.0; }
+    std::span<const float> take_gradient(WeightId) override { return {}; }
+  };
+  [[nodiscard]] std::string description() const override { return "idle"; }
+  [[nodiscard]] Result<std::vector<float>> forward(const Checkpoint&, std::span<const int32_t>,
+                                                   std::span<const int32_t>, int64_t) const override {
+    return unsupported("idle");
+  }
+  [[nodiscard]] Result<std::unique_ptr<Distiller>> distiller(const Checkpoint&,
+                                                             const DistillerOptions&) const override {
+    return std::make_unique<Idle>();
+  }
+};
+
+TEST_F(ForecastTest, LearningIsAStageWithItsMemory) {
+  job_.calib = "some text";
+  const Forecast without = of({"Q4_0"}, true).front();
+  EXPECT_EQ(without.times->learn, 0);
+  learning_ = Learning{std::make_shared<IdleEngine>(), 100 * kLearningWindow, uint64_t{7} << 30};
+  const Forecast with = of({"Q4_0"}, true).front();
+  EXPECT_GE(with.times->learn, 90 * with.times->encode) << "each step encodes all weights";
+  EXPECT_GE(with.compress_memory, with.process_memory + learning_->memory);
+  EXPECT_GT(with.compress_memory - without.compress_memory, uint64_t{6} << 30);
+  EXPECT_GT(with.times->compress(), with.times->learn);
 }
 
 TEST_F(ForecastTest, MeasuresEveryStage) {

@@ -12,7 +12,6 @@
 namespace lissom {
 namespace {
 
-constexpr int64_t kWindow = 512;
 /// Tokens of the two efforts for a model of this many weights; a larger one gets fewer, so that the work is the
 /// same.
 constexpr int64_t kStandardTokens = 60 << 10, kHighTokens = 360 << 10;
@@ -28,14 +27,15 @@ int64_t tokens_of(Effort effort, double weights) {
 }
 
 /// Why this job cannot learn; empty: it can.
-std::string obstacle(const Checkpoint& checkpoint, const CompressJob& job, bool streamed, int64_t tokens) {
+std::string obstacle(const Checkpoint& checkpoint, const CompressJob& job, bool streamed,
+                     const Learning& learning) {
   if (checkpoint.graph.logits < 0 || !checkpoint.config.causal) return "the model predicts no next token";
   if (writes_folder(job)) return "values are learned for GGUF files alone";
   if (job.data_free) return "--calib none leaves no text to learn from";
   if (streamed) return "the weights come while they are read";
-  if (tokens < kFewestTokens) return "the model is too large to learn from enough text in reasonable time";
-  const uint64_t need =
-      distill_memory(checkpoint, kWindow, DistillOptions{}.windows_a_step) + resident_memory();
+  if (learning.tokens < kFewestTokens)
+    return "the model is too large to learn from enough text in reasonable time";
+  const uint64_t need = learning.memory + resident_memory();
   const uint64_t have = job.ram > 0 ? job.ram : available_memory() + resident_memory();
   if (have > 0 && need > have)
     return fmt::format("it needs about {:.1f} GB of memory, and may take {:.1f} GB",
@@ -49,6 +49,17 @@ std::string Learning::description() const {
   return fmt::format("distillation, {} tokens, {}", tokens, engine->description());
 }
 
+int64_t Learning::sampled_tokens(const CompressJob& job) const {
+  return std::max(job.sample_tokens, tokens / kRounds);
+}
+
+Result<Effort> parse_effort(const std::string& text) {
+  if (text == "fast") return Effort::fast;
+  if (text == "default") return Effort::standard;
+  if (text == "high") return Effort::high;
+  return bad_input("--effort " + text + ": fast, default or high");
+}
+
 Result<std::optional<Learning>> plan_learning(const Checkpoint& checkpoint, const CompressJob& job,
                                               bool streamed, const Progress& progress) {
   const Effort effort = job.effort.value_or(Effort::standard);
@@ -56,16 +67,19 @@ Result<std::optional<Learning>> plan_learning(const Checkpoint& checkpoint, cons
   double weights = 0;
   for (const TensorInfo& info : checkpoint.tensors->tensors())
     weights += static_cast<double>(info.shape.elements());
-  const int64_t tokens = tokens_of(effort, weights);
+  Learning learning;
+  learning.tokens = tokens_of(effort, weights);
+  learning.memory = distill_memory(checkpoint, kLearningWindow, DistillOptions{}.windows_a_step);
   const auto refuse = [&](const std::string& why) -> Result<std::optional<Learning>> {
     if (job.effort) return unsupported("--effort: " + why);
     progress.say(LogLevel::info, "effort fast: " + why);
     return std::nullopt;
   };
-  if (const std::string why = obstacle(checkpoint, job, streamed, tokens); !why.empty()) return refuse(why);
+  if (const std::string why = obstacle(checkpoint, job, streamed, learning); !why.empty()) return refuse(why);
   auto engine = load_engine();
   if (!engine) return refuse(engine.error().message);
-  return Learning{*std::move(engine), tokens};
+  learning.engine = *std::move(engine);
+  return learning;
 }
 
 Result<DistillText> learning_text(const CompressJob& job, const TextPlan& calibration, const Learning& learning,
@@ -75,7 +89,7 @@ Result<DistillText> learning_text(const CompressJob& job, const TextPlan& calibr
   std::string words;
   if (calibration.kind == TextPlan::Kind::sampled || calibration.kind == TextPlan::Kind::imatrix_file) {
     CompressJob more = job;
-    more.sample_tokens = std::max(job.sample_tokens, learning.tokens / kRounds);
+    more.sample_tokens = learning.sampled_tokens(job);
     TextPlan own = calibration;
     own.kind = TextPlan::Kind::sampled;
     LISSOM_TRY(words, calibration_text(more, own, source, progress));
@@ -83,7 +97,7 @@ Result<DistillText> learning_text(const CompressJob& job, const TextPlan& calibr
     LISSOM_TRY(words, calibration_text(job, calibration, source, progress));
   }
   text.tokens = tokenizer->encode(words, false).ids;
-  text.length = std::min<int64_t>(kWindow, static_cast<int64_t>(text.tokens.size()));
+  text.length = std::min<int64_t>(kLearningWindow, static_cast<int64_t>(text.tokens.size()));
   if (source.checkpoint().config.context > 0)
     text.length = std::min(text.length, source.checkpoint().config.context);
   if (text.length < 2) return bad_input("the calibration text has too few tokens to learn from");

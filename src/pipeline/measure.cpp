@@ -209,6 +209,39 @@ Result<ModelSpeed> measure_model(const Config& config, const std::vector<TensorI
   return speed;
 }
 
+Result<double> measure_distillation(const Engine& engine, const Config& config,
+                                    const std::vector<TensorInfo>& tensors, int64_t tokens, int threads) {
+  const auto types = usual_types(tensors);
+  if (config.context > 0) tokens = std::min(tokens, config.context);
+  const std::vector<int32_t> window(static_cast<size_t>(tokens), 0);
+  double seconds[2];
+  for (int i = 0; i < 2; ++i) {
+    LISSOM_TRY(const Checkpoint small, small_checkpoint(config, i + 1, types));
+    LISSOM_TRY(const auto distiller, engine.distiller(small, {.threads = threads}));
+    std::vector<float> zeros;
+    const auto hand_over = [&] {
+      for (size_t w = 0; w < small.graph.weights.size(); ++w) {
+        if (small.tensors->find(small.graph.weights[w].name) < 0) continue;
+        zeros.resize(static_cast<size_t>(small.graph.weights[w].shape.elements()));
+        (void)distiller->take_gradient(static_cast<WeightId>(w));
+        distiller->set(static_cast<WeightId>(w), zeros);
+      }
+    };
+    hand_over();
+    Result<void> failure;
+    seconds[i] = best_of(kRepeats, [&] {
+      if (const auto done = distiller->pass(window, 1); !done && failure)
+        failure = tl::unexpected(done.error());
+      hand_over();
+    });
+    LISSOM_CHECK(failure);
+  }
+  const double block = at_least_zero(seconds[1] - seconds[0]);
+  const double scale =
+      static_cast<double>(config.vocab) / static_cast<double>(std::min(config.vocab, kVocabulary));
+  return static_cast<double>(config.layers) * block + at_least_zero(seconds[0] - block) * scale;
+}
+
 Result<double> measure_encoding(const std::string& from, const std::string& to, int64_t cols, bool importance,
                                 int threads) {
   const Codec* source_codec = find_codec(from);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "data/calibration.h"
+#include "lissom/engine.h"
 #include "lissom/model.h"
 #include "lissom/result.h"
 #include "lissom/runtime.h"
@@ -42,6 +43,13 @@ inline constexpr int64_t kMeasuredBatch = kSampledAtOnce;
 /// no generation: those fields are 0.
 [[nodiscard]] Result<ModelSpeed> measure_model(const Config& config, const std::vector<TensorInfo>& tensors,
                                                int threads);
+
+/// Seconds to distill from a window of `tokens` (at most the model's context): both models' passes, the
+/// gradients, and handing every weight over, without the encoding of the weights. Measured as measure_model()
+/// does.
+[[nodiscard]] Result<double> measure_distillation(const Engine& engine, const Config& config,
+                                                  const std::vector<TensorInfo>& tensors, int64_t tokens,
+                                                  int threads);
 
 /// Seconds to encode one weight with all threads, from type `from` to codec `to`: decoding, the error that the
 /// report tells and the journal's checksum included. cols: of the matrix.

@@ -53,6 +53,16 @@ TEST(Report, ShowsWhatMatters) {
                     HasSubstr("<svg"), HasSubstr("blk.0.ffn_up.weight"), HasSubstr("1 × Q4_K wants 256")));
 }
 
+TEST(Report, SaysWhatLearningDid) {
+  Json learned = result("size", 8e7, 0.05);
+  EXPECT_THAT(report_html(report_of({learned})), Not(HasSubstr("learned")));
+  learned["distillation"] = {{"engine", "LibTorch <2>"}, {"steps", 120},      {"tokens", 61440},
+                             {"seconds", 500.0},         {"kld_first", 0.25}, {"kld_last", 0.125}};
+  EXPECT_THAT(
+      report_html(report_of({learned})),
+      AllOf(HasSubstr("120 steps over 61440 tokens, 500 s with LibTorch &lt;2&gt;"), HasSubstr("KL 0.25")));
+}
+
 TEST(Report, NeedsNothingFromElsewhere) {
   const std::string page = report_html(report_of({result("size", 8e7, 0.05)}));
   for (const char* outside : {"http://", "https://", "src=", "href=", "@import", "url("})

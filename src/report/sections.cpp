@@ -257,6 +257,17 @@ std::string tensor_tables(const Json& report) {
          "weight. Click a heading to sort.</p>";
 }
 
+/// What learning did to the values; nothing where there was none.
+std::string learned(const Json& result) {
+  const Json& d = member(result, "distillation");
+  if (!d.is_object()) return {};
+  return fmt::format(
+      "; values learned in {} steps over {} tokens, {} s with {}: KL {} at first, {} at last, on the "
+      "calibration text",
+      text(d, "steps"), text(d, "tokens"), figure(number(d, "seconds"), 0), text(d, "engine"),
+      small(number(d, "kld_first")), small(number(d, "kld_last")));
+}
+
 std::string provenance(const Json& report) {
   const Json& machine = member(report, "machine");
   const Json& source = member(report, "source");
@@ -266,8 +277,8 @@ std::string provenance(const Json& report) {
       text(machine, "lissom"), text(source, "file"), text(source, "digest"), text(machine, "cpu"),
       text(machine, "threads"), text(machine, "kernels"));
   for (const Json& r : results_of(report))
-    out += fmt::format("<dt>{}</dt><dd>{}: <code>sha256:{}</code>, written in {} s</dd>", text(r, "scheme"),
-                       text(r, "file"), text(r, "sha256"), figure(number(r, "seconds"), 1));
+    out += fmt::format("<dt>{}</dt><dd>{}: <code>sha256:{}</code>, written in {} s{}</dd>", text(r, "scheme"),
+                       text(r, "file"), text(r, "sha256"), figure(number(r, "seconds"), 1), learned(r));
   return out + "</dl>";
 }
 

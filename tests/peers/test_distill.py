@@ -35,3 +35,16 @@ def test_learned_values_are_better_in_a_file_of_the_same_size(lissom, tmp_path):
     assert learned["file_bytes"] == fast["file_bytes"]
     assert types["fast"] == types["default"]
     assert not (tmp_path / "default.gguf.learned").exists()
+
+
+def test_check_foretells_learning(lissom):
+    foretold = {}
+    for effort in ("fast", "default", "high"):
+        done = subprocess.run(
+            [lissom, "check", ROOT / "tests/golden/llama", "--scheme", "Q4_0", "--effort", effort, "--threads", "1", "--json"],
+            capture_output=True, text=True, env={**os.environ, "LISSOM_ENGINE": str(ENGINE)},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        foretold[effort] = json.loads(done.stdout)["schemes"][0]
+    assert foretold["fast"]["stages"]["learn"] == 0 < foretold["default"]["stages"]["learn"]
+    assert foretold["default"]["stages"]["learn"] < foretold["high"]["stages"]["learn"]

@@ -352,18 +352,21 @@ Result<Distillation> distill(const Checkpoint& source, const Plan& plan,
 }
 
 uint64_t distill_memory(const Checkpoint& source, int64_t window, int64_t windows_a_step) {
-  uint64_t weights = 0;
-  for (const TensorInfo& info : source.tensors->tensors())
-    weights += static_cast<uint64_t>(info.shape.elements());
-  // Latents, two moments, the student's values, its gradients, its copy in BF16 and that copy's gradients, the
-  // teacher in BF16.
-  const uint64_t values = weights * (5 * 4 + 3 * 2);
-  // What a block keeps for its derivative, some in two precisions: about 20 rows of the model's width and six
-  // of the MLP's; and the logits at work.
+  uint64_t weights = 0, largest = 0;
+  for (const TensorInfo& info : source.tensors->tensors()) {
+    const auto n = static_cast<uint64_t>(info.shape.elements());
+    weights += n;
+    largest = std::max(largest, n);
+  }
+  // F32: latents and two moments. BF16: the student, its gradients, the teacher. Of one tensor at a time what
+  // its bytes decode to and its gradient in F32; of a head, the sum of that too.
+  const uint64_t values = weights * (3 * 4 + 3 * 2) + largest * 3 * 4;
+  // What a block keeps for its derivative, some of it in BF16: about 8 rows of the model's width and four of
+  // the MLP's; and the logits at work.
   const Config& c = source.config;
   const auto rows = static_cast<uint64_t>(window * windows_a_step);
   const auto kept =
-      static_cast<uint64_t>(c.layers * (20 * c.width + 6 * std::max(c.ff, c.experts.ff * c.experts.used)));
+      static_cast<uint64_t>(c.layers * (8 * c.width + 4 * std::max(c.ff, c.experts.ff * c.experts.used)));
   return values + rows * kept * 4 + 6 * 256 * static_cast<uint64_t>(c.vocab) * 4;
 }
 

@@ -6,8 +6,6 @@
 
 namespace lissom {
 
-
-
 [[nodiscard]] const BlockCodec& f32_codec();
 [[nodiscard]] const BlockCodec& f16_codec();
 [[nodiscard]] const BlockCodec& bf16_codec();

@@ -1,0 +1,43 @@
+#include "pipeline/pack_job.h"
+
+#include <algorithm>
+
+#include "pipeline/record.h"
+#include "report/report.h"
+
+namespace lissom {
+
+void expect_pack(const Plan& plan, Forecast& forecast) {
+  constexpr uint64_t kBytes = 12;  // of each weight at work: the source's, F32, and what is encoded
+  uint64_t at_once = static_cast<uint64_t>(PackOptions{.scheme = {}}.step_weights);
+  uint64_t all = 0;
+  for (const PlanEntry& entry : plan.entries) {
+    at_once = std::max(at_once, static_cast<uint64_t>(entry.shape.elements()));
+    all += static_cast<uint64_t>(entry.shape.elements());
+  }
+  forecast.compress_memory =
+      std::max(forecast.compress_memory, forecast.process_memory + kBytes * std::min(at_once, all));
+}
+
+Result<Hessians> collect_hessians(const Checkpoint&, const CompressJob&, const TextPlan&, const Plan&, Source&,
+                                  const Progress&) {
+  return Hessians{};
+}
+
+Result<Json> make_pack(const Checkpoint& checkpoint, const CompressJob& job, const PackTarget& target,
+                       const Progress& progress) {
+  const PackOptions options{.scheme = target.scheme,
+                            .importance = target.importance,
+                            .hessians = target.hessians,
+                            .threads = job.threads,
+                            .source_digest = target.source_digest};
+  LISSOM_TRY(const CompressResult packed, compress_to_pack(checkpoint, target.out, options, progress));
+  Json result = result_json(packed, target.scheme);
+  result["format"] = job.format;
+  if (target.record || job.report) {
+    LISSOM_TRY(result["sha256"], file_sha256(target.out));
+  }
+  return result;
+}
+
+}  // namespace lissom

@@ -6,6 +6,8 @@
 
 namespace lissom {
 
+[[nodiscard]] const CodecFamily& svd_int8_family();
+
 [[nodiscard]] const BlockCodec& f32_codec();
 [[nodiscard]] const BlockCodec& f16_codec();
 [[nodiscard]] const BlockCodec& bf16_codec();

@@ -21,7 +21,9 @@ std::span<const Codec* const> codecs() {
 }
 
 std::span<const CodecFamily* const> codec_families() {
-  static const std::vector<const CodecFamily*> list = {};
+  static const auto list = std::to_array<const CodecFamily*>({
+      &svd_int8_family(),
+  });
   return list;
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "compress/algorithms/low_rank/second_moments.h"
 #include "pipeline/record.h"
 #include "report/report.h"
 
@@ -19,9 +20,18 @@ void expect_pack(const Plan& plan, Forecast& forecast) {
       std::max(forecast.compress_memory, forecast.process_memory + kBytes * std::min(at_once, all));
 }
 
-Result<Hessians> collect_hessians(const Checkpoint&, const CompressJob&, const TextPlan&, const Plan&, Source&,
-                                  const Progress&) {
-  return Hessians{};
+Result<Hessians> collect_hessians(const Checkpoint& checkpoint, const CompressJob& job, const TextPlan& text,
+                                  const Plan& plan, Source& source, const Progress& progress) {
+  const std::vector<std::string> wanted = wanted_hessians(plan);
+  if (wanted.empty() || text.kind == TextPlan::Kind::none || text.kind == TextPlan::Kind::imatrix_file)
+    return Hessians{};
+  LISSOM_TRY(const std::string words, calibration_text(job, text, source, progress));
+  LISSOM_TRY(const Tokenizer* tokenizer, source.tokenizer());
+  source.unload();
+  SecondMomentOptions options;
+  options.calibration.chunks = job.calib_chunks;
+  options.calibration.runtime = Source::options(job.threads);
+  return collect_second_moments(checkpoint, *tokenizer, words, wanted, options, progress);
 }
 
 Result<Json> make_pack(const Checkpoint& checkpoint, const CompressJob& job, const PackTarget& target,

@@ -74,7 +74,10 @@ class PackJob {
         [&](Work& work) -> Result<void> {
           Parts parts;
           for (const auto& part : work.parts) parts.emplace_back(part);
-          if (work.parts.empty()) parts.push_back(work.view.data);
+          if (work.parts.empty()) {
+            LISSOM_TRY(parts, parts_of(*find_codec(plan_.entries[work.index].codec),
+                                       plan_.entries[work.index].shape, work.view.data));
+          }
           LISSOM_CHECK(writer.put(work.index, parts));
           const PlanEntry& e = plan_.entries[work.index];
           reports[work.index] = {e.tensor,
@@ -187,6 +190,12 @@ class PackJob {
       return;
     }
     const Codec& codec = *find_codec(entry.codec);
+    for (const float v : *w)
+      if (std::fabs(v) > codec.max_magnitude()) {
+        work.failure = bad_input(
+            fmt::format("tensor '{}' holds {}, more than {} can store", entry.tensor, v, entry.codec));
+        return;
+      }
     if (const auto done = encode_values(codec, entry, *w, work.parts); !done) {
       work.failure = done;
       return;

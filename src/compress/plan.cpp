@@ -119,9 +119,12 @@ Result<Plan> make_plan_for(const Checkpoint& checkpoint, const Scheme& scheme, b
   Plan plan;
   int64_t weights = 0;
   for (const TensorInfo& info : checkpoint.tensors->tensors()) {
-    if (find_block_codec(info.type) == nullptr)
+    if (find_codec(info.type) == nullptr)
       return unsupported(checkpoint.tensors->origin() + ": tensor '" + info.name + "' has type " + info.type +
                          ", which is no type of weights");
+    if (target == PlanFor::gguf && find_block_codec(info.type) == nullptr)
+      return unsupported(checkpoint.tensors->origin() + ": tensor '" + info.name + "' has type " + info.type +
+                         ", which no GGUF is made from; convert it first");
     if (info.shape.elements() <= 0)
       return bad_input(checkpoint.tensors->origin() + ": tensor '" + info.name + "' is empty");
     PlanEntry entry;

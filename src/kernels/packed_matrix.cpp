@@ -9,6 +9,7 @@
 #include <string>
 
 #include "base/half.h"
+#include "codec/equivalent.h"
 #include "codec/low_rank.h"
 #include "codec/parts.h"
 #include "kernels/pack.h"
@@ -324,6 +325,13 @@ Result<std::unique_ptr<PackedMatrix>> PackedMatrix::pack(Target target, const Co
         table, codec, rows, DecodedMatrix::Stored{shape, 0, parts, bytes.size(), std::move(keep)}, run);
   };
   if (precision == Precision::exact) return decoded(table.exact);
+  if (const auto* other = dynamic_cast<const EquivalentCodec*>(&codec);
+      other != nullptr && other->equivalent(shape) != nullptr) {
+    const Codec& equal = *other->equivalent(shape);
+    std::vector<std::byte> own(equal.components(shape).at(0).bytes);
+    other->write_equivalent(shape, parts, own);
+    return pack(target, equal, rows, cols, own, nullptr, pool);
+  }
   if (const auto* low_rank = dynamic_cast<const LowRankCodec*>(&codec)) {
     LowRankFactors factors = low_rank->factors(shape, parts);
     const auto rank = static_cast<int64_t>(factors.middle.size());
@@ -379,6 +387,8 @@ uint64_t PackedMatrix::packed_bytes(const Codec& codec, int64_t rows, int64_t co
     for (const FloatFormat& format : kFloatFormats)
       if (codec.name() == format.codec)
         return panels * static_cast<uint64_t>(FloatMatrix::panel_bytes(format, cols));
+    if (const auto* other = dynamic_cast<const EquivalentCodec*>(&codec))
+      if (const Codec* equal = other->equivalent(Shape{rows, cols})) return packed_bytes(*equal, rows, cols);
     if (const auto* low_rank = dynamic_cast<const LowRankCodec*>(&codec)) {
       const int64_t rank = low_rank->padded_rank(Shape{rows, cols});
       const Codec& factor = low_rank->factor_codec();

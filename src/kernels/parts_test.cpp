@@ -3,11 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <random>
 
 #include "base/half.h"
+#include "codec/equivalent.h"
 #include "codec/parts.h"
 #include "kernels/kernels.h"
 
@@ -63,6 +65,52 @@ class TwoScales final : public Codec {
       for (int64_t c = 0; c < shape.cols(); ++c)
         *out++ = whole * half_to_float(half) *
                  static_cast<float>(static_cast<int8_t>(parts[1][static_cast<size_t>(r * shape.cols() + c)]));
+    }
+  }
+};
+
+/// Four bits in groups of 64, with a scale and an offset: Q4_1 in two blocks.
+class Groups final : public Codec, public EquivalentCodec {
+ public:
+  [[nodiscard]] std::string_view name() const override { return "TOY_GROUPS"; }
+  [[nodiscard]] int64_t column_multiple() const override { return 64; }
+  [[nodiscard]] ErrorInterval error_interval() const override { return {0, 1}; }
+  [[nodiscard]] float max_magnitude() const override { return 65504.0F; }
+  [[nodiscard]] std::vector<Component> components(const Shape& shape) const override {
+    const int64_t groups = shape.cols() / 64;
+    return {{"codes", "U8", shape, static_cast<uint64_t>(shape.elements())},
+            {"grid", "F16", Shape{shape.rows(), groups, 2}, static_cast<uint64_t>(shape.rows() * groups * 4)}};
+  }
+  void encode(const Shape& shape, std::span<const float> weights, std::span<const float>,
+              std::span<const std::span<std::byte>> parts) const override {
+    for (int64_t g = 0; g < shape.elements() / 64; ++g) {
+      const auto w = weights.subspan(static_cast<size_t>(g * 64), 64);
+      const auto [low, high] = std::ranges::minmax_element(w);
+      const uint16_t grid[2] = {float_to_half((*high - *low) / 15), float_to_half(*low)};
+      std::memcpy(parts[1].data() + 4 * g, grid, 4);
+      const float scale = half_to_float(grid[0]), offset = half_to_float(grid[1]);
+      for (size_t i = 0; i < 64; ++i)
+        parts[0][static_cast<size_t>(g * 64) + i] = static_cast<std::byte>(
+            static_cast<uint8_t>(std::clamp(std::nearbyint((w[i] - offset) / scale), 0.0F, 15.0F)));
+    }
+  }
+  void decode_rows(const Shape& shape, std::span<const std::span<const std::byte>> parts, int64_t first,
+                   int64_t count, float* out) const override {
+    for (int64_t i = first * shape.cols(); i < (first + count) * shape.cols(); ++i) {
+      uint16_t grid[2];
+      std::memcpy(grid, parts[1].data() + i / 64 * 4, 4);
+      const auto code = static_cast<float>(static_cast<int>(parts[0][static_cast<size_t>(i)]));
+      *out++ = half_to_float(grid[0]) * code + half_to_float(grid[1]);
+    }
+  }
+  [[nodiscard]] const Codec* equivalent(const Shape&) const override { return find_codec("Q4_1"); }
+  void write_equivalent(const Shape& shape, std::span<const std::span<const std::byte>> parts,
+                        std::span<std::byte> out) const override {
+    for (int64_t b = 0; b < shape.elements() / 32; ++b) {
+      std::byte* block = out.data() + b * 20;  // d, m, sixteen pairs: i and i + 16
+      std::memcpy(block, parts[1].data() + b / 2 * 4, 4);
+      const std::byte* codes = parts[0].data() + b * 32;
+      for (int64_t i = 0; i < 16; ++i) block[4 + i] = codes[i] | codes[i + 16] << 4;
     }
   }
 };
@@ -144,6 +192,27 @@ TEST(Parts, RowsOfALargerTensor) {
   }
   EXPECT_FALSE(PackedMatrix::part(target, codec, whole, 50, 20, s.data, nullptr));
   EXPECT_FALSE(PackedMatrix::part(target, codec, whole, 0, 20, std::span(s.data).first(10), nullptr));
+}
+
+TEST(Equivalent, RunsAsTheCodecThatHoldsTheSameWeights) {
+  const Groups codec;
+  ThreadPool pool(2);
+  for (const Target target : supported_targets())
+    for (const Shape& shape : {Shape{1, 64}, Shape{17, 128}, Shape{48, 192}}) {
+      const Stored s = store(codec, shape, gaussian(shape.elements(), 6));
+      auto matrix = PackedMatrix::pack(target, codec, shape[0], shape[1], s.data, nullptr, pool);
+      ASSERT_TRUE(matrix) << matrix.error().message;
+      EXPECT_EQ((*matrix)->input(1), Input::int8);
+      EXPECT_TRUE((*matrix)->repacked());
+      EXPECT_EQ((*matrix)->bytes(), PackedMatrix::packed_bytes(codec, shape[0], shape[1]));
+      std::vector<float> row(static_cast<size_t>(shape[1]));
+      for (int64_t r = 0; r < shape[0]; ++r) {
+        (*matrix)->row(r, row.data());
+        ASSERT_TRUE(std::equal(row.begin(), row.end(), s.decoded.begin() + r * shape[1]));
+      }
+      for (const int64_t m : {1, 3, 17})
+        EXPECT_LT(difference(**matrix, target, s.decoded.data(), m, pool, true), 0.06) << shape.str();
+    }
 }
 
 TEST(LowRank, TwoProductsAreTheOneThatTheyStandFor) {

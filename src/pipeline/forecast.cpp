@@ -284,7 +284,7 @@ Result<std::vector<Forecast>> forecast(const Checkpoint& checkpoint, const Compr
     LISSOM_TRY(f.file_bytes, pack ? planned_pack_bytes(checkpoint, scheme, plan)
                                   : planned_file_bytes(checkpoint, scheme, plan));
     LISSOM_CHECK(add_memory(c, source, plan, run_context, f));
-    if (pack) expect_pack(plan, f);
+    if (pack) expect_pack(checkpoint, job, plan, f);
     if (measure) {
       LISSOM_TRY(f.times, times_of(c, speeds, source, plan, importance));
       progress.report("measure", static_cast<int64_t>(forecasts.size()) + 2, total, scheme.name);

@@ -8,7 +8,7 @@
 
 namespace lissom {
 
-void expect_pack(const Plan& plan, Forecast& forecast) {
+void expect_pack(const Checkpoint& checkpoint, const CompressJob& job, const Plan& plan, Forecast& forecast) {
   constexpr uint64_t kBytes = 12;  // of each weight at work: the source's, F32, and what is encoded
   uint64_t at_once = static_cast<uint64_t>(PackOptions{.scheme = {}}.step_weights);
   uint64_t all = 0;
@@ -16,8 +16,10 @@ void expect_pack(const Plan& plan, Forecast& forecast) {
     at_once = std::max(at_once, static_cast<uint64_t>(entry.shape.elements()));
     all += static_cast<uint64_t>(entry.shape.elements());
   }
+  const uint64_t moments =
+      job.data_free || job.imatrix ? 0 : second_moment_bytes(checkpoint.graph, wanted_hessians(plan));
   forecast.compress_memory =
-      std::max(forecast.compress_memory, forecast.process_memory + kBytes * std::min(at_once, all));
+      moments + std::max(forecast.compress_memory, forecast.process_memory + kBytes * std::min(at_once, all));
 }
 
 Result<Hessians> collect_hessians(const Checkpoint& checkpoint, const CompressJob& job, const TextPlan& text,

@@ -22,7 +22,7 @@ namespace lissom {
 }
 
 /// Puts the memory that writing a pack takes into its forecast.
-void expect_pack(const Plan& plan, Forecast& forecast);
+void expect_pack(const Checkpoint& checkpoint, const CompressJob& job, const Plan& plan, Forecast& forecast);
 
 /// Reads the calibration text for the second moments that the plan's codecs ask for; nothing where none does,
 /// or where no text is there (statistics of --imatrix).

@@ -172,6 +172,13 @@ std::span<const double> RankFactorization::energies() const {
   return parts_->energies;
 }
 
+std::vector<double> RankFactorization::products(std::span<const float> right, int64_t rank) const {
+  const Matrix seen = parts_->whitened(Floats(right.data(), rank, parts_->cols).cast<double>());
+  std::vector<double> out(static_cast<size_t>(rank * rank));
+  Eigen::Map<Matrix>(out.data(), rank, rank).noalias() = seen * seen.transpose();
+  return out;
+}
+
 RankFactors RankFactorization::factors(int64_t rank) const {
   return parts_->cut(rank);
 }

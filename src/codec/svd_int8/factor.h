@@ -31,6 +31,8 @@ class RankFactorization {
 
   /// The squares of W·C's singular values, largest first: what each rank takes off the loss. min(rows, cols).
   [[nodiscard]] std::span<const double> energies() const;
+  /// (R·C)·(R·C)ᵀ of some rows of weights, rank × cols: rank × rank.
+  [[nodiscard]] std::vector<double> products(std::span<const float> right, int64_t rank) const;
   /// 1 ≤ rank ≤ min(rows, cols).
   [[nodiscard]] RankFactors factors(int64_t rank) const;
 

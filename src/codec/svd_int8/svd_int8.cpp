@@ -5,7 +5,8 @@
 //   right_scale  F16 [rank]
 // w[i][j] = Σ_k (left_scale[k]·left[i][k]) · (right_scale[k]·right[k][j])
 // Codes are -127 … 127. The scales hold the singular values, shared evenly, and a factor that gives Ŵ the
-// Frobenius norm of W, which truncation and rounding make smaller.
+// Frobenius norm of W, which truncation and rounding make smaller. Where statistics of the inputs are known,
+// both norms are those that the inputs see: what a whitened SVD leaves out may be most of W's plain norm.
 //
 // Parameters: r64, a rank; f0.5, a share of the full rank; b4, so many bits per weight at most; e0.99,
 // adaptive: the least rank that keeps this share of the energy (Q8_0 where that would be larger). ",raw" behind
@@ -90,7 +91,8 @@ class SvdInt8 : public Codec, public LowRankCodec, public HessianCodec, public P
   void encode_with(const Shape& shape, std::span<const float> weights, const InputStatistics& statistics,
                    std::span<const std::span<std::byte>> parts) const override {
     const int64_t rows = shape.rows(), cols = shape.cols(), r = rank(shape);
-    const RankFactors f = RankFactorization(weights, rows, cols, statistics).factors(r);
+    const RankFactorization svd(weights, rows, cols, statistics);
+    const RankFactors f = svd.factors(r);
     std::vector<float> left_scale(static_cast<size_t>(r)), right_scale(left_scale);
     for (int64_t k = 0; k < r; ++k) {
       float of_left = 0, of_right = 0;
@@ -111,7 +113,7 @@ class SvdInt8 : public Codec, public LowRankCodec, public HessianCodec, public P
         right[k * cols + c] =
             code_of(f.right[static_cast<size_t>(k * cols + c)], right_scale[static_cast<size_t>(k)]);
     if (!p_.raw) {
-      const double factor = norm_factor(weights, rows, cols, r, left, right, left_scale, right_scale);
+      const double factor = norm_factor(svd, rows, cols, r, left, right, left_scale, right_scale);
       for (float& s : left_scale) s = static_cast<float>(double{s} * factor);
     }
     for (int64_t k = 0; k < r; ++k) {
@@ -191,33 +193,30 @@ class SvdInt8 : public Codec, public LowRankCodec, public HessianCodec, public P
   [[nodiscard]] const Parameters& parameters() const { return p_; }
 
  private:
-  /// ‖W‖ / ‖Ŵ‖, where ‖Ŵ‖² = Σ_kl (LᵀL)_kl · (RRᵀ)_kl.
-  static double norm_factor(std::span<const float> w, int64_t rows, int64_t cols, int64_t r, const int8_t* left,
-                            const int8_t* right, const std::vector<float>& left_scale,
+  /// ‖W·C‖ / ‖Ŵ·C‖, where ‖Ŵ·C‖² = Σ_kl (LᵀL)_kl · (RC(RC)ᵀ)_kl.
+  static double norm_factor(const RankFactorization& svd, int64_t rows, int64_t cols, int64_t r,
+                            const int8_t* left, const int8_t* right, const std::vector<float>& left_scale,
                             const std::vector<float>& right_scale) {
-    double norm = 0;
-    for (const float v : w) norm += double{v} * double{v};
-    std::vector<int64_t> of_left(static_cast<size_t>(r * r)), of_right(of_left);
-    std::vector<int32_t> sums(static_cast<size_t>(r));
+    std::vector<int64_t> of_left(static_cast<size_t>(r * r));
     for (int64_t i = 0; i < rows; ++i)
       for (int64_t k = 0; k < r; ++k) {
         const int32_t a = left[i * r + k];
         int64_t* to = of_left.data() + k * r;
         for (int64_t l = 0; l < r; ++l) to[l] += a * left[i * r + l];
       }
+    std::vector<float> rows_of_right(static_cast<size_t>(r * cols));
     for (int64_t k = 0; k < r; ++k)
-      for (int64_t l = 0; l < r; ++l) {
-        int64_t sum = 0;
-        for (int64_t c = 0; c < cols; ++c) sum += int32_t{right[k * cols + c]} * right[l * cols + c];
-        of_right[static_cast<size_t>(k * r + l)] = sum;
-      }
-    double approximation = 0;
+      for (int64_t c = 0; c < cols; ++c)
+        rows_of_right[static_cast<size_t>(k * cols + c)] =
+            right_scale[static_cast<size_t>(k)] * static_cast<float>(right[k * cols + c]);
+    const std::vector<double> of_right = svd.products(rows_of_right, r);
+    double norm = 0, approximation = 0;
+    for (const double energy : svd.energies()) norm += energy;
     for (int64_t k = 0; k < r; ++k)
       for (int64_t l = 0; l < r; ++l) {
         const auto at = static_cast<size_t>(k * r + l), a = static_cast<size_t>(k), b = static_cast<size_t>(l);
-        approximation += double{left_scale[a]} * double{left_scale[b]} * double{right_scale[a]} *
-                         double{right_scale[b]} * static_cast<double>(of_left[at]) *
-                         static_cast<double>(of_right[at]);
+        approximation +=
+            double{left_scale[a]} * double{left_scale[b]} * static_cast<double>(of_left[at]) * of_right[at];
       }
     return norm > 0 && approximation > 0 ? std::sqrt(norm / approximation) : 1.0;
   }

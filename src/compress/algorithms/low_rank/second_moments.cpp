@@ -39,6 +39,19 @@ struct Sums {
 
 }  // namespace
 
+uint64_t second_moment_bytes(const Graph& graph, const std::vector<std::string>& tensors) {
+  const auto labels = labels_of(graph, tensors);
+  std::set<std::string> seen;
+  uint64_t bytes = 0;
+  for (const auto& [name, label] : labels) {
+    if (!seen.insert(label).second) continue;
+    const auto cols =
+        static_cast<uint64_t>(graph.weights[static_cast<size_t>(graph.find_weight(name))].shape.cols());
+    bytes += cols * cols * sizeof(float);
+  }
+  return bytes;
+}
+
 void add_second_moments(const float* x, int64_t rows, int64_t cols, ThreadPool& pool, std::vector<float>& out) {
   const auto n = static_cast<size_t>(cols);
   out.resize(n * n);

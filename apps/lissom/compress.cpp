@@ -154,11 +154,13 @@ void add_compress(CLI::App& app, int& exit_code) {
   verb.option("--revision", a->job.revision, kRevisionHelp);
   verb.option(
       "-o,--out", a->out,
-      "A .gguf to write, or a folder (MODEL-SCHEME.gguf in it; of another --format: the folder itself)");
+      "A .gguf (.safetensors for a pack) to write, or a folder (MODEL-SCHEME.gguf in it; of another --format: "
+      "the folder itself)");
   verb.option("--format", a->job.format,
-              "gguf, or a folder for vLLM and transformers: compressed-tensors, gptq, gptq_v2 or awq")
+              "gguf; pack, which also holds lissom's own codecs; or a folder for vLLM and transformers: "
+              "compressed-tensors, gptq, gptq_v2 or awq")
       .show_default()
-      .one_of({"gguf", "compressed-tensors", "gptq", "gptq_v2", "awq"});
+      .one_of({"gguf", "pack", "compressed-tensors", "gptq", "gptq_v2", "awq"});
   verb.option("-t,--target", a->targets, "quality, balanced or size; several with commas").comma_separated();
   verb.option("-s,--scheme", a->schemes,
               "Q4_K_M and the like, or a YAML file; several with commas. "
@@ -200,6 +202,7 @@ void add_compress(CLI::App& app, int& exit_code) {
       "  lissom compress ./SmolLM2-135M -o out --target quality,balanced,size --report out\n"
       "  lissom compress model.gguf --size 80MB --calib text.txt --max-kld 0.05\n"
       "  lissom compress org/name -o out.gguf -s IQ3_M --imatrix org.imatrix --no-verify --disk 6GB\n"
+      "  lissom compress ./SmolLM2-135M -o smollm2.safetensors --format pack --scheme Q4_0\n"
       "  lissom compress ./SmolLM2-135M -o smollm2-awq --format awq --scheme w4a16-g64-asym\n"
       "Exit code: 0 done, 1 a limit is not met, 2 bad input, 130 stopped by Ctrl-C (the same command goes "
       "on).");

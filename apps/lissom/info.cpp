@@ -19,6 +19,7 @@
 #include "command.h"
 #include "console.h"
 #include "format/json.h"
+#include "format/pack.h"
 #include "format/quantized_source.h"
 #include "format/safetensors.h"
 #include "hub/hub.h"
@@ -98,6 +99,15 @@ Result<Description> describe_gguf(const fs::path& path) {
   return d;
 }
 
+Result<Description> describe_pack(const fs::path& path) {
+  LISSOM_TRY(const auto file, PackFile::open(path));
+  Description d{path.string(), "lissom pack", "", "", {path}, {}, file, "", ""};
+  d.architecture = file->metadata().string_or("general.architecture", "");
+  d.name = file->metadata().string_or("general.name", "");
+  for (const auto& [key, value] : file->metadata().entries()) d.metadata[key] = to_json(value);
+  return d;
+}
+
 Result<Description> describe_safetensors(const fs::path& path) {
   LISSOM_TRY(const auto file, SafetensorsFile::open(path));
   Description d{path.string(), "safetensors", "", "", file->files(), {}, file, "", ""};
@@ -134,6 +144,7 @@ Result<Description> describe(const std::string& model, const std::string& revisi
   const fs::path path(model);
   std::error_code ignored;
   if (fs::is_regular_file(path, ignored)) {
+    if (path.extension() == ".safetensors" && is_pack(path)) return describe_pack(path);
     if (path.extension() == ".safetensors" || model.ends_with(".safetensors.index.json"))
       return describe_safetensors(path);
     if (path.extension() == ".gguf") return describe_gguf(path);

@@ -11,6 +11,7 @@
 #include "command.h"
 #include "console.h"
 #include "format/json.h"
+#include "format/pack.h"
 #include "hub/hub.h"
 #include "lissom/chat.h"
 #include "lissom/gguf.h"
@@ -39,6 +40,10 @@ Result<std::unique_ptr<Tokenizer>> open_tokenizer(const std::string& model, cons
     if (path.kind == ModelKind::gguf) {
       LISSOM_TRY(const std::shared_ptr<GgufFile> gguf, GgufFile::open(path.path));
       return Tokenizer::from_gguf(gguf->metadata(), path.path.string());
+    }
+    if (path.kind == ModelKind::pack) {
+      LISSOM_TRY(const std::shared_ptr<PackFile> pack, PackFile::open(path.path));
+      return Tokenizer::from_gguf(pack->metadata(), path.path.string());
     }
     file = path.path / "tokenizer.json";
     if (!std::filesystem::exists(file) && std::filesystem::exists(path.path / "tokenizer.model"))
@@ -110,6 +115,10 @@ Result<GgufMetadata> metadata_of(const Options& o, const Tokenizer& tokenizer) {
   const hub::FindOptions options{.revision = o.revision, .need = hub::Need::tokenizer};
   LISSOM_TRY(const ModelPath path, hub::find_model(o.model, options, console_progress(false)));
   end_progress();
+  if (path.kind == ModelKind::pack) {
+    LISSOM_TRY(const std::shared_ptr<PackFile> pack, PackFile::open(path.path));
+    return pack->metadata();
+  }
   if (path.kind != ModelKind::gguf) return gguf_vocabulary(path.path, tokenizer.vocab_size());
   LISSOM_TRY(const std::shared_ptr<GgufFile> gguf, GgufFile::open(path.path));
   return gguf->metadata();

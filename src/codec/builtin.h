@@ -1,9 +1,12 @@
 #pragma once
 // The codecs that registry.cpp lists, one function each, defined in the codec's own folder.
 
+#include "codec/family.h"
 #include "lissom/codec.h"
 
 namespace lissom {
+
+[[nodiscard]] const CodecFamily& svd_int8_family();
 
 [[nodiscard]] const BlockCodec& f32_codec();
 [[nodiscard]] const BlockCodec& f16_codec();

@@ -1,8 +1,11 @@
 // The explicit list of codecs. Adding one is a folder and a line here.
 
 #include <array>
+#include <map>
+#include <mutex>
 
 #include "codec/builtin.h"
+#include "codec/family.h"
 
 namespace lissom {
 
@@ -17,10 +20,48 @@ std::span<const Codec* const> codecs() {
   return list;
 }
 
-const Codec* find_codec(std::string_view name) {
+std::span<const CodecFamily* const> codec_families() {
+  static const auto list = std::to_array<const CodecFamily*>({
+      &svd_int8_family(),
+  });
+  return list;
+}
+
+namespace {
+
+constexpr size_t kMaxName = 128;
+
+/// Codecs of families, made once and kept: what finds them holds on to the pointer.
+Result<const Codec*> of_family(const CodecFamily& family, std::string_view name, std::string_view parameters) {
+  static std::mutex mutex;
+  static std::map<std::string, std::unique_ptr<Codec>, std::less<>> made;
+  const std::lock_guard lock(mutex);
+  if (const auto found = made.find(name); found != made.end()) return found->second.get();
+  auto codec = family.make(parameters);
+  if (!codec) return tl::unexpected(codec.error().within("codec " + std::string(name)));
+  if ((*codec)->name() != name) {  // another spelling of the same
+    if (const auto found = made.find((*codec)->name()); found != made.end()) return found->second.get();
+  }
+  const std::string full((*codec)->name());
+  return made.emplace(full, std::move(*codec)).first->second.get();
+}
+
+}  // namespace
+
+Result<const Codec*> codec_named(std::string_view name) {
   for (const Codec* codec : codecs())
     if (codec->name() == name) return codec;
-  return nullptr;
+  const size_t colon = std::min(name.find(':'), name.size());
+  if (name.size() <= kMaxName)
+    for (const CodecFamily* family : codec_families())
+      if (family->name() == name.substr(0, colon))
+        return of_family(*family, name, colon < name.size() ? name.substr(colon + 1) : std::string_view());
+  return bad_input("unknown codec '" + std::string(name.substr(0, kMaxName)) + "'");
+}
+
+const Codec* find_codec(std::string_view name) {
+  const auto found = codec_named(name);
+  return found ? *found : nullptr;
 }
 
 const BlockCodec* find_block_codec(std::string_view name) {

@@ -10,5 +10,7 @@ struct BuiltinScheme {
   std::string_view name, yaml;
 };
 [[nodiscard]] std::span<const BuiltinScheme> builtin_schemes();
+/// schemes/pack/*.yaml, likewise: of codecs that only packs hold.
+[[nodiscard]] std::span<const BuiltinScheme> builtin_pack_schemes();
 
 }  // namespace lissom

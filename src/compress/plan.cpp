@@ -1,8 +1,10 @@
 #include <algorithm>
 #include <optional>
 
+#include "codec/parts.h"
 #include "compress/header.h"
 #include "compress/layers.h"
+#include "compress/pack.h"
 #include "compress/pattern.h"
 #include "lissom/codec.h"
 #include "lissom/compress.h"
@@ -111,14 +113,18 @@ bool needs_importance(const Scheme& scheme, const PlanEntry& entry) {
          entry.tensor != "output.weight" && std::ranges::count(scheme.needs_imatrix, entry.codec) > 0;
 }
 
-Result<Plan> make_plan(const Checkpoint& checkpoint, const Scheme& scheme, bool has_importance) {
+Result<Plan> make_plan_for(const Checkpoint& checkpoint, const Scheme& scheme, bool has_importance,
+                           PlanFor target) {
   LISSOM_TRY(const std::vector<CompiledRule> rules, rules_for(checkpoint, scheme, has_importance));
   Plan plan;
   int64_t weights = 0;
   for (const TensorInfo& info : checkpoint.tensors->tensors()) {
-    if (find_block_codec(info.type) == nullptr)
+    if (find_codec(info.type) == nullptr)
       return unsupported(checkpoint.tensors->origin() + ": tensor '" + info.name + "' has type " + info.type +
                          ", which is no type of weights");
+    if (target == PlanFor::gguf && find_block_codec(info.type) == nullptr)
+      return unsupported(checkpoint.tensors->origin() + ": tensor '" + info.name + "' has type " + info.type +
+                         ", which no GGUF is made from; convert it first");
     if (info.shape.elements() <= 0)
       return bad_input(checkpoint.tensors->origin() + ": tensor '" + info.name + "' is empty");
     PlanEntry entry;
@@ -126,11 +132,10 @@ Result<Plan> make_plan(const Checkpoint& checkpoint, const Scheme& scheme, bool 
     entry.shape = info.shape;
     entry.from = info.type;
     LISSOM_CHECK(choose(scheme, rules, checkpoint.config.layers, info, entry));
-    const BlockCodec* codec = find_block_codec(entry.codec);
-    if (codec == nullptr)
+    if (target == PlanFor::gguf && find_block_codec(entry.codec) == nullptr)
       return unsupported(scheme.name + ": codec " + entry.codec + " has no form in GGUF (tensor '" + info.name +
-                         "')");
-    entry.bytes = codec->components(info.shape).front().bytes;
+                         "'); --format pack takes it");
+    entry.bytes = stored_bytes(*find_codec(entry.codec), info.shape);
     plan.bytes += entry.bytes;
     weights += info.shape.elements();
     plan.entries.push_back(std::move(entry));
@@ -138,6 +143,10 @@ Result<Plan> make_plan(const Checkpoint& checkpoint, const Scheme& scheme, bool 
   if (plan.entries.empty()) return bad_input(checkpoint.tensors->origin() + ": no tensors");
   plan.bits_per_weight = 8.0 * static_cast<double>(plan.bytes) / static_cast<double>(weights);
   return plan;
+}
+
+Result<Plan> make_plan(const Checkpoint& checkpoint, const Scheme& scheme, bool has_importance) {
+  return make_plan_for(checkpoint, scheme, has_importance, PlanFor::gguf);
 }
 
 Result<Scheme> pick_scheme(const Checkpoint& checkpoint, double max_bits_per_weight, uint64_t max_file_bytes,

@@ -10,8 +10,10 @@
 #include <sstream>
 
 #include "base/file.h"
+#include "codec/family.h"
 #include "compress/builtin_schemes.h"
 #include "compress/layers.h"
+#include "compress/pack.h"
 #include "compress/pattern.h"
 #include "lissom/codec.h"
 #include "lissom/compress.h"
@@ -123,9 +125,12 @@ Result<bool> boolean_of(const Field& field) {
 
 Result<std::string> codec_of(const Field& field) {
   LISSOM_TRY(std::string text, text_of(field));
-  if (find_codec(text) != nullptr) return text;
+  const auto found = codec_named(text);
+  if (found) return text;
+  if (text.find(':') != std::string::npos) return field.error(found.error().message);
   std::string list;
   for (const Codec* codec : codecs()) list += (list.empty() ? "" : ", ") + std::string(codec->name());
+  for (const CodecFamily* family : codec_families()) list += ", " + std::string(family->name());
   return field.error("unknown codec '" + text + "'; known: " + list);
 }
 
@@ -304,8 +309,10 @@ Result<Scheme> builtin_scheme(const std::string& name) {
   return bad_input("unknown scheme '" + printable(name) + "'; known: " + list + "; or a YAML file");
 }
 
-Result<Scheme> find_scheme(const std::string& name_or_path) {
-  auto builtin = builtin_scheme(name_or_path);
+namespace {
+
+/// What no built-in scheme is called: a file.
+Result<Scheme> scheme_or_file(Result<Scheme> builtin, const std::string& name_or_path) {
   if (builtin) return builtin;
   const std::filesystem::path path(name_or_path);
   std::error_code code;
@@ -314,6 +321,29 @@ Result<Scheme> find_scheme(const std::string& name_or_path) {
   if (!looks_like_file && !std::filesystem::exists(path, code)) return builtin;
   LISSOM_TRY(const std::string text, read_file(path, kMaxText));
   return parse_scheme(text, path.string());
+}
+
+}  // namespace
+
+Result<Scheme> find_scheme(const std::string& name_or_path) {
+  return scheme_or_file(builtin_scheme(name_or_path), name_or_path);
+}
+
+std::vector<std::string> pack_scheme_names() {
+  std::vector<std::string> names;
+  for (const BuiltinScheme& scheme : builtin_pack_schemes()) names.emplace_back(scheme.name);
+  return names;
+}
+
+Result<Scheme> find_pack_scheme(const std::string& name_or_path) {
+  for (const BuiltinScheme& scheme : builtin_pack_schemes())
+    if (lower(scheme.name) == lower(name_or_path))
+      return parse_scheme(std::string(scheme.yaml), "pack/" + std::string(scheme.name) + ".yaml");
+  auto found = scheme_or_file(builtin_scheme(name_or_path), name_or_path);
+  if (found || found.error().message.find("unknown scheme") == std::string::npos) return found;
+  std::string list;
+  for (const std::string& name : pack_scheme_names()) list += (list.empty() ? "" : ", ") + name;
+  return bad_input(found.error().message + "; of packs: " + list);
 }
 
 }  // namespace lissom

@@ -32,22 +32,24 @@ Result<Means> means_of(const Checkpoint& checkpoint, const std::optional<Importa
 
 void warn_of_quantized_source(const Plan& plan, const Progress& progress, std::vector<std::string>& warnings) {
   std::map<std::string, int64_t> weights;
+  std::map<std::string, double> bits_of;
   int64_t total = 0;
   for (const PlanEntry& entry : plan.entries) {
     total += entry.shape.elements();
-    const double bits = find_block_codec(entry.from)->bits_per_weight(entry.shape);
-    if (bits < 16) weights[entry.from] += entry.shape.elements();
+    const double bits = find_codec(entry.from)->bits_per_weight(entry.shape);
+    if (bits >= 16) continue;
+    weights[entry.from] += entry.shape.elements();
+    bits_of[entry.from] = bits;
   }
   if (weights.empty()) return;
   const auto most = std::max_element(weights.begin(), weights.end(),
                                      [](const auto& a, const auto& b) { return a.second < b.second; });
-  const BlockCodec& codec = *find_block_codec(most->first);
-  const double bits = 8.0 * codec.block_bytes() / codec.block_weights();
   warnings.push_back(
       fmt::format("the source is already quantized: {:.0f}% of its weights are {} ({:.2f} bits). What is "
                   "measured here is lost on "
                   "top of what that lost; a full-precision source gives a better result.",
-                  100.0 * static_cast<double>(most->second) / static_cast<double>(total), most->first, bits));
+                  100.0 * static_cast<double>(most->second) / static_cast<double>(total), most->first,
+                  bits_of[most->first]));
   progress.say(LogLevel::warning, warnings.back());
 }
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/file.h"
+#include "format/pack.h"
 #include "format/safetensors.h"
 
 namespace lissom {
@@ -71,13 +72,16 @@ Result<ModelPath> resolve_model(const std::string& model) {
   if (is_file(path)) {
     const std::string extension = path.extension().string();
     if (extension == ".gguf") return ModelPath{ModelKind::gguf, path};
-    if (extension == ".safetensors" || path.filename() == "config.json")
-      return resolve_folder(path.has_parent_path() ? path.parent_path() : fs::path("."));
+    const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
+    // Without a configuration beside it only a pack can be meant, also where it is broken.
+    if (extension == ".safetensors" && (is_pack(path) || !is_file(folder / "config.json")))
+      return ModelPath{ModelKind::pack, path};
+    if (extension == ".safetensors" || path.filename() == "config.json") return resolve_folder(folder);
     if (extension == ".bin" || extension == ".pth" || extension == ".pt") {
-      const auto refused = open_hf_weights(path.has_parent_path() ? path.parent_path() : fs::path("."));
+      const auto refused = open_hf_weights(folder);
       if (!refused) return tl::unexpected(refused.error());
     }
-    return unsupported(model + ": is neither a .gguf file nor a Hugging Face folder");
+    return unsupported(model + ": is neither a .gguf file, a pack nor a Hugging Face folder");
   }
   return bad_input(model + ": no such file or folder");
 }

@@ -10,12 +10,12 @@
 
 namespace lissom {
 
-enum class ModelKind { hf_folder, gguf };
+enum class ModelKind { hf_folder, gguf, pack };
 struct ModelPath {
   ModelKind kind;
-  std::filesystem::path path;  ///< the folder, or the (first) .gguf file
+  std::filesystem::path path;  ///< the folder, the (first) .gguf file, or the pack
 };
-/// A local folder or .gguf (hub/hub.h finds org/name). A folder that holds a single GGUF resolves to it.
+/// A local folder, .gguf or pack (hub/hub.h finds org/name). A folder that holds a single GGUF resolves to it.
 [[nodiscard]] Result<ModelPath> resolve_model(const std::string& model);
 
 /// The folder's weights: model.safetensors or its index. A folder with pytorch_model.bin alone is refused with

@@ -35,6 +35,10 @@ class SafetensorsFile : public TensorSource {
 /// aligned, then by name. Any order is valid.
 void sort_for_safetensors(std::vector<TensorInfo>& directory);
 
+/// Bytes of the file that a writer of these would write.
+[[nodiscard]] Result<uint64_t> safetensors_file_bytes(const std::vector<TensorInfo>& directory,
+                                                      const std::map<std::string, std::string>& metadata);
+
 /// Streams tensors in the announced order to a temporary name; finish() syncs and renames. `bytes` in the
 /// directory may be 0: type and shape decide.
 class SafetensorsWriter {

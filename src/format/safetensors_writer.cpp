@@ -140,6 +140,11 @@ void sort_for_safetensors(std::vector<TensorInfo>& directory) {
   });
 }
 
+Result<uint64_t> safetensors_file_bytes(const std::vector<TensorInfo>& directory,
+                                        const std::map<std::string, std::string>& metadata) {
+  return make_layout(directory, metadata).map([](const Layout& l) { return l.header.size() + l.bytes; });
+}
+
 Result<std::unique_ptr<SafetensorsWriter>> SafetensorsWriter::create(
     const fs::path& path, const std::vector<TensorInfo>& directory,
     const std::map<std::string, std::string>& metadata) {

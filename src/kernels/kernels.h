@@ -31,11 +31,20 @@ struct PreparedInput;
 class PackedMatrix {
  public:
   virtual ~PackedMatrix() = default;
-  /// bytes: rows × cols encoded by `codec`, valid as long as the result unless repacked().
+  /// bytes: rows × cols encoded by `codec`, its components as codec/parts.h lays them out; valid as long as the
+  /// result unless repacked().
   /// `keep` is held while the bytes are borrowed. Fails when the sizes do not fit each other.
   [[nodiscard]] static Result<std::unique_ptr<PackedMatrix>> pack(
       Target target, const Codec& codec, int64_t rows, int64_t cols, std::span<const std::byte> bytes,
       std::shared_ptr<const void> keep, ThreadPool& pool, Precision precision = Precision::fast);
+  /// Rows first … first+rows-1 of a tensor whose components cannot be cut (an expert of a 3-D tensor); bytes
+  /// are the whole tensor's. Runs by decoding panels.
+  [[nodiscard]] static Result<std::unique_ptr<PackedMatrix>> part(Target target, const Codec& codec,
+                                                                  const Shape& whole, int64_t first,
+                                                                  int64_t rows,
+                                                                  std::span<const std::byte> bytes,
+                                                                  std::shared_ptr<const void> keep,
+                                                                  Precision precision = Precision::fast);
   /// bytes() of what pack() would make of a matrix of this shape.
   [[nodiscard]] static uint64_t packed_bytes(const Codec& codec, int64_t rows, int64_t cols,
                                              Precision precision = Precision::fast);
@@ -53,6 +62,12 @@ class PackedMatrix {
   virtual void run_panels(int64_t first, int64_t last, const PreparedInput& x, const float* bias, float* y,
                           float* scratch) const = 0;
   [[nodiscard]] virtual int64_t panel_scratch() const { return 0; }
+  /// A product of two small matrices, or null. Such a matrix has no panels: matmul() runs its factors.
+  struct Factors {
+    const PackedMatrix *right, *left;  ///< rank × cols, rows × rank
+    std::span<const float> middle;     ///< what the rank values between them are multiplied by
+  };
+  [[nodiscard]] virtual const Factors* factors() const { return nullptr; }
 };
 
 /// One product of a group that reads the same input.

@@ -27,11 +27,9 @@ void prepare_f32(const float* x, int64_t cols, int64_t count, float* out) {
   }
 }
 
-}  // namespace
-
-void matmul(Target target, ThreadPool& pool, std::span<const MatmulTerm> terms, const float* x, int64_t m,
-            std::vector<std::byte>& scratch) {
-  if (m <= 0 || terms.empty()) return;
+/// Terms that all have panels.
+void multiply(Target target, ThreadPool& pool, std::span<const MatmulTerm> terms, const float* x, int64_t m,
+              std::vector<std::byte>& scratch) {
   const KernelTable& table = kernel_table(target);
   const int64_t cols = terms[0].weights->cols();
   const int64_t tile = table.tile, tiles = (m + tile - 1) / tile;
@@ -90,6 +88,35 @@ void matmul(Target target, ThreadPool& pool, std::span<const MatmulTerm> terms, 
       offset += own_panels;
     }
   });
+}
+
+}  // namespace
+
+void matmul(Target target, ThreadPool& pool, std::span<const MatmulTerm> terms, const float* x, int64_t m,
+            std::vector<std::byte>& scratch) {
+  if (m <= 0 || terms.empty()) return;
+  const auto is_product = [](const MatmulTerm& t) { return t.weights->factors() != nullptr; };
+  if (std::ranges::none_of(terms, is_product)) return multiply(target, pool, terms, x, m, scratch);
+  // The right factors read x beside the other terms; then each left factor what its right one has made.
+  std::vector<MatmulTerm> first(terms.begin(), terms.end());
+  std::vector<std::vector<float>> between;
+  for (MatmulTerm& t : first) {
+    const auto* factors = t.weights->factors();
+    if (factors == nullptr) continue;
+    auto& z = between.emplace_back(static_cast<size_t>(m * factors->right->rows()));
+    t = {factors->right, nullptr, z.data()};
+  }
+  multiply(target, pool, first, x, m, scratch);
+  size_t next = 0;
+  for (const MatmulTerm& t : terms) {
+    const auto* factors = t.weights->factors();
+    if (factors == nullptr) continue;
+    std::vector<float>& z = between[next++];
+    const size_t rank = factors->middle.size();
+    for (size_t i = 0; i < z.size(); ++i) z[i] *= factors->middle[i % rank];
+    const MatmulTerm last[] = {{factors->left, t.bias, t.y}};
+    multiply(target, pool, last, z.data(), m, scratch);
+  }
 }
 
 }  // namespace lissom::kernels

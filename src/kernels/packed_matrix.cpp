@@ -9,6 +9,9 @@
 #include <string>
 
 #include "base/half.h"
+#include "codec/equivalent.h"
+#include "codec/low_rank.h"
+#include "codec/parts.h"
 #include "kernels/pack.h"
 #include "kernels/table.h"
 
@@ -203,19 +206,21 @@ class FloatMatrix final : public MatrixBase {
 
 // ---------------------------------------------------------------- anything else
 
-/// The codec's own bytes; each panel is decoded to F32 when it is needed.
+/// The codec's own components; each panel is decoded to F32 when it is needed. The rows may be some of a larger
+/// tensor's.
 class DecodedMatrix final : public MatrixBase {
  public:
-  DecodedMatrix(const KernelTable& table, const Codec& codec, int64_t rows, int64_t cols,
-                std::span<const std::byte> bytes, std::shared_ptr<const void> keep, RunPanel run)
-      : MatrixBase(table, rows, cols),
-        codec_(codec),
-        shape_({rows, cols}),
-        data_(bytes),
-        keep_(std::move(keep)),
-        run_(run) {}
+  struct Stored {
+    Shape shape;
+    int64_t first = 0;
+    Parts parts;
+    uint64_t bytes = 0;  ///< that these rows account for
+    std::shared_ptr<const void> keep;
+  };
+  DecodedMatrix(const KernelTable& table, const Codec& codec, int64_t rows, Stored stored, RunPanel run)
+      : MatrixBase(table, rows, stored.shape.cols()), codec_(codec), stored_(std::move(stored)), run_(run) {}
   [[nodiscard]] bool repacked() const override { return false; }
-  [[nodiscard]] uint64_t bytes() const override { return data_.size(); }
+  [[nodiscard]] uint64_t bytes() const override { return stored_.bytes; }
   void row(int64_t index, float* out) const override { decode(index, 1, out); }
   [[nodiscard]] Input input(int64_t) const override { return Input::f32; }
   [[nodiscard]] int64_t panel_scratch() const override { return 2 * kPanelRows * cols_; }
@@ -237,14 +242,47 @@ class DecodedMatrix final : public MatrixBase {
 
  private:
   void decode(int64_t first, int64_t count, float* out) const {
-    const std::span<const std::byte> parts[] = {data_};
-    codec_.decode_rows(shape_, parts, first, count, out);
+    codec_.decode_rows(stored_.shape, stored_.parts, stored_.first + first, count, out);
   }
   const Codec& codec_;
-  Shape shape_;
-  std::span<const std::byte> data_;
-  std::shared_ptr<const void> keep_;
+  Stored stored_;
   RunPanel run_;
+};
+
+/// Two small products, in the layout of integer codes.
+class LowRankMatrix final : public MatrixBase {
+ public:
+  LowRankMatrix(const KernelTable& table, int64_t rows, int64_t cols, std::unique_ptr<PackedMatrix> right,
+                std::unique_ptr<PackedMatrix> left, std::vector<float> middle)
+      : MatrixBase(table, rows, cols),
+        right_(std::move(right)),
+        left_(std::move(left)),
+        middle_(std::move(middle)),
+        factors_{right_.get(), left_.get(), middle_} {}
+  [[nodiscard]] bool repacked() const override { return true; }
+  [[nodiscard]] uint64_t bytes() const override {
+    return right_->bytes() + left_->bytes() + middle_.size() * sizeof(float);
+  }
+  void row(int64_t index, float* out) const override {
+    std::vector<float> weights(middle_.size()), of_right(static_cast<size_t>(cols_));
+    left_->row(index, weights.data());
+    std::fill(out, out + cols_, 0.0F);
+    for (size_t k = 0; k < middle_.size(); ++k) {
+      const float weight = weights[k] * middle_[k];
+      right_->row(static_cast<int64_t>(k), of_right.data());
+      for (int64_t i = 0; i < cols_; ++i) out[i] += weight * of_right[static_cast<size_t>(i)];
+    }
+  }
+  [[nodiscard]] Input input(int64_t) const override { return Input::int8; }
+  void run_panels(int64_t, int64_t, const PreparedInput&, const float*, float*, float*) const override {
+    assert(false);  // matmul() asks for factors() first
+  }
+  [[nodiscard]] const Factors* factors() const override { return &factors_; }
+
+ private:
+  std::unique_ptr<PackedMatrix> right_, left_;
+  std::vector<float> middle_;
+  Factors factors_;
 };
 
 /// A zeroed buffer of `panels` panels, filled in parallel by pack(panel, rows of it, destination).
@@ -279,15 +317,28 @@ Result<std::unique_ptr<PackedMatrix>> PackedMatrix::pack(Target target, const Co
     return bad_input(name + ": " + std::to_string(cols) + " columns are not a multiple of " +
                      std::to_string(codec.column_multiple()));
   }
-  const auto parts = codec.components(Shape{rows, cols});
-  if (parts.size() != 1 || parts[0].bytes != bytes.size()) {
-    return bad_input(name + ": a matrix of " + std::to_string(rows) + " × " + std::to_string(cols) + " has " +
-                     std::to_string(parts.empty() ? 0 : parts[0].bytes) + " bytes in one part, not " +
-                     std::to_string(bytes.size()));
-  }
+  const Shape shape{rows, cols};
+  LISSOM_TRY(const Parts parts, parts_of(codec, shape, bytes));
   const KernelTable& table = kernel_table(target);
-  if (precision == Precision::exact) {
-    return std::make_unique<DecodedMatrix>(table, codec, rows, cols, bytes, std::move(keep), table.exact);
+  const auto decoded = [&](RunPanel run) {
+    return std::make_unique<DecodedMatrix>(
+        table, codec, rows, DecodedMatrix::Stored{shape, 0, parts, bytes.size(), std::move(keep)}, run);
+  };
+  if (precision == Precision::exact) return decoded(table.exact);
+  if (const auto* other = dynamic_cast<const EquivalentCodec*>(&codec);
+      other != nullptr && other->equivalent(shape) != nullptr) {
+    const Codec& equal = *other->equivalent(shape);
+    std::vector<std::byte> own(equal.components(shape).at(0).bytes);
+    other->write_equivalent(shape, parts, own);
+    return pack(target, equal, rows, cols, own, nullptr, pool);
+  }
+  if (const auto* low_rank = dynamic_cast<const LowRankCodec*>(&codec)) {
+    LowRankFactors factors = low_rank->factors(shape, parts);
+    const auto rank = static_cast<int64_t>(factors.middle.size());
+    LISSOM_TRY(auto right, pack(target, *factors.codec, rank, cols, factors.right, nullptr, pool));
+    LISSOM_TRY(auto left, pack(target, *factors.codec, rows, rank, factors.left, nullptr, pool));
+    return std::make_unique<LowRankMatrix>(table, rows, cols, std::move(right), std::move(left),
+                                           std::move(factors.middle));
   }
   const auto packers = block_packers();
   for (size_t f = 0; f < packers.size(); ++f) {
@@ -310,7 +361,22 @@ Result<std::unique_ptr<PackedMatrix>> PackedMatrix::pack(Target target, const Co
                                         }));
     return std::make_unique<FloatMatrix>(table, rows, cols, format, std::move(data));
   }
-  return std::make_unique<DecodedMatrix>(table, codec, rows, cols, bytes, std::move(keep), table.f32);
+  return decoded(table.f32);
+}
+
+Result<std::unique_ptr<PackedMatrix>> PackedMatrix::part(Target target, const Codec& codec, const Shape& whole,
+                                                         int64_t first, int64_t rows,
+                                                         std::span<const std::byte> bytes,
+                                                         std::shared_ptr<const void> keep,
+                                                         Precision precision) {
+  if (first < 0 || rows <= 0 || first > whole.rows() - rows)
+    return bad_input(std::string(codec.name()) + ": rows past the end of " + whole.str());
+  LISSOM_TRY(Parts parts, parts_of(codec, whole, bytes));
+  const KernelTable& table = kernel_table(target);
+  const auto share = bytes.size() / static_cast<uint64_t>(whole.rows()) * static_cast<uint64_t>(rows);
+  return std::make_unique<DecodedMatrix>(
+      table, codec, rows, DecodedMatrix::Stored{whole, first, std::move(parts), share, std::move(keep)},
+      precision == Precision::exact ? table.exact : table.f32);
 }
 
 uint64_t PackedMatrix::packed_bytes(const Codec& codec, int64_t rows, int64_t cols, Precision precision) {
@@ -321,10 +387,16 @@ uint64_t PackedMatrix::packed_bytes(const Codec& codec, int64_t rows, int64_t co
     for (const FloatFormat& format : kFloatFormats)
       if (codec.name() == format.codec)
         return panels * static_cast<uint64_t>(FloatMatrix::panel_bytes(format, cols));
+    if (const auto* other = dynamic_cast<const EquivalentCodec*>(&codec))
+      if (const Codec* equal = other->equivalent(Shape{rows, cols})) return packed_bytes(*equal, rows, cols);
+    if (const auto* low_rank = dynamic_cast<const LowRankCodec*>(&codec)) {
+      const int64_t rank = low_rank->padded_rank(Shape{rows, cols});
+      const Codec& factor = low_rank->factor_codec();
+      return packed_bytes(factor, rank, cols) + packed_bytes(factor, rows, rank) +
+             static_cast<uint64_t>(rank) * sizeof(float);
+    }
   }
-  uint64_t bytes = 0;
-  for (const Component& part : codec.components(Shape{rows, cols})) bytes += part.bytes;
-  return bytes;
+  return part_offsets(codec.components(Shape{rows, cols})).back();
 }
 
 }  // namespace lissom::kernels

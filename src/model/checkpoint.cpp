@@ -1,9 +1,10 @@
-// open_checkpoint(): a folder or a GGUF becomes configuration, graph and canonical tensors.
+// open_checkpoint(): a folder, a GGUF or a pack becomes configuration, graph and canonical tensors.
 
 #include <cstring>
 
 #include "base/text.h"
 #include "format/hf.h"
+#include "format/pack.h"
 #include "format/quantized_source.h"
 #include "hub/hub.h"
 #include "hub/shards.h"
@@ -153,8 +154,10 @@ Result<void> read_rope_tensors(const TensorSource& tensors, Config& config) {
   return {};
 }
 
-Result<Checkpoint> open_gguf(const fs::path& path) {
-  LISSOM_TRY(const auto file, GgufFile::open(path));
+/// A file that has canonical tensors, and GGUF's metadata of them: a GGUF or a pack.
+template <class File>
+Result<Checkpoint> open_canonical(const fs::path& path) {
+  LISSOM_TRY(const auto file, File::open(path));
   const GgufMetadata& metadata = file->metadata();
   LISSOM_TRY(const std::string name, metadata.string("general.architecture"));
   const Architecture* arch = find_architecture(name);
@@ -191,8 +194,9 @@ Result<Checkpoint> open_checkpoint(const std::string& model, const OpenOptions& 
   std::shared_ptr<hub::RemoteWeights> remote;
   if (options.stream) wanted.weights = &remote;
   LISSOM_TRY(const ModelPath where, hub::find_model(model, wanted, progress));
-  auto opened = where.kind == ModelKind::gguf ? open_gguf(where.path)
-                                              : open_folder(where.path, options, remote, progress);
+  auto opened = where.kind == ModelKind::gguf   ? open_canonical<GgufFile>(where.path)
+                : where.kind == ModelKind::pack ? open_canonical<PackFile>(where.path)
+                                                : open_folder(where.path, options, remote, progress);
   if (!opened && opened.error().message.find(where.path.string()) == std::string::npos)
     return tl::unexpected(opened.error().within(where.path.string()));
   return opened;

@@ -1,6 +1,7 @@
 // Between Hugging Face folders and GGUF, a tensor at a time.
 
 #include "base/text.h"
+#include "codec/parts.h"
 #include "format/hf_writer.h"
 #include "lissom/codec.h"
 #include "lissom/gguf.h"
@@ -32,8 +33,9 @@ Result<std::vector<float>> decode(const TensorView& view) {
     return unsupported("tensor " + in_quotes(view.info.name) + " has type " + view.info.type +
                        ", which is not one of floating-point weights that are known here");
   std::vector<float> values(static_cast<size_t>(view.info.shape.elements()));
-  const std::span<const std::byte> parts[] = {view.data};
-  codec->decode_rows(view.info.shape, parts, 0, view.info.shape.rows(), values.data());
+  const auto parts = parts_of(*codec, view.info.shape, view.data);
+  if (!parts) return tl::unexpected(parts.error().within("tensor " + in_quotes(view.info.name)));
+  codec->decode_rows(view.info.shape, *parts, 0, view.info.shape.rows(), values.data());
   return values;
 }
 

@@ -13,6 +13,7 @@
 #include "compress/digest.h"
 #include "compress/distill.h"
 #include "compress/header.h"
+#include "compress/pack.h"
 #include "data/overlap.h"
 #include "format/safetensors.h"
 #include "hub/hub.h"
@@ -26,6 +27,7 @@
 #include "pipeline/health.h"
 #include "pipeline/learning.h"
 #include "pipeline/machine.h"
+#include "pipeline/pack_job.h"
 #include "pipeline/record.h"
 #include "pipeline/texts.h"
 #include "report/report.h"
@@ -95,9 +97,12 @@ Result<void> resolve_targets(Run& run) {
     run.targets.push_back({std::move(folder.scheme), std::move(folder.plan), std::move(folder.out), ""});
     return {};
   }
+  const bool pack = writes_pack(job);
+  if (pack && (job.bits_per_weight > 0 || job.file_bytes > 0))
+    return bad_input("--format pack: name a scheme; a size needs GGUF");
   std::vector<Scheme> schemes;
   for (const std::string& name : job.schemes) {
-    LISSOM_TRY(schemes.emplace_back(), find_scheme(name));
+    LISSOM_TRY(schemes.emplace_back(), pack ? find_pack_scheme(name) : find_scheme(name));
   }
   if (job.bits_per_weight > 0 || job.file_bytes > 0) {
     if (!schemes.empty()) return bad_input("a size and a scheme: give one of the two");
@@ -105,20 +110,21 @@ Result<void> resolve_targets(Run& run) {
                pick_scheme(run.checkpoint, job.bits_per_weight, job.file_bytes, !run.data_free));
   }
   if (schemes.empty()) {
-    LISSOM_TRY(schemes.emplace_back(), builtin_scheme("balanced"));
+    LISSOM_TRY(schemes.emplace_back(), pack ? find_pack_scheme("balanced") : builtin_scheme("balanced"));
   }
   std::error_code code;
   run.folder =
       schemes.size() > 1 || fs::is_directory(job.out, code) || (!job.out.empty() && !job.out.has_filename());
-  if (schemes.size() > 1 && job.out.extension() == ".gguf")
+  if (schemes.size() > 1 && job.out.extension() == file_extension(job))
     return bad_input(job.out.string() + ": several targets need a folder as output");
   for (Scheme& scheme : schemes) {
     Target target;
-    const std::string name = fmt::format("{}-{}.gguf", stem_of(run.checkpoint), scheme.name);
+    const std::string name = fmt::format("{}-{}{}", stem_of(run.checkpoint), scheme.name, file_extension(job));
     target.out = run.folder || job.out.empty() ? job.out / name : job.out;
     for (const Target& other : run.targets)
       if (other.out == target.out) return bad_input("the scheme " + scheme.name + " is given twice");
-    LISSOM_TRY(target.plan, make_plan(run.checkpoint, scheme, !run.data_free));
+    LISSOM_TRY(target.plan,
+               make_plan_for(run.checkpoint, scheme, !run.data_free, pack ? PlanFor::pack : PlanFor::gguf));
     target.scheme = std::move(scheme);
     run.targets.push_back(std::move(target));
   }
@@ -156,7 +162,7 @@ Result<void> plan_shards(Run& run) {
   if (shards == nullptr) return {};
   const CompressJob& job = run.job;
   const bool statistics = !run.data_free && !job.imatrix, several = run.targets.size() > 1;
-  const bool folder = writes_folder(job);
+  const bool folder = writes_folder(job) || writes_pack(job);
   if (!statistics && !several && !folder) {
     LISSOM_TRY(const auto metadata, CheckpointDigest::begin(run.checkpoint));
     run.source_identity = "hub:" + sha256_hex(metadata->finish() + "\n" + shards->identity());
@@ -168,7 +174,7 @@ Result<void> plan_shards(Run& run) {
   needs(statistics, "for statistics (--calib none or --imatrix FILE does without)");
   needs(run.verify, "for the evaluation (--no-verify does without)");
   needs(several, "for several targets (make one at a time)");
-  needs(folder, "for a folder, whose digest comes first");
+  needs(folder, "for this format, whose digest comes first");
   if (job.disk > 0 && !whole.empty() && shards->missing() > job.disk)
     return bad_input(
         fmt::format("--disk {}: {} bytes of this model's weights are not here, and it is needed whole {}",
@@ -405,10 +411,26 @@ Result<Json> make_gguf_target(Run& run, const Target& target) {
   return result;
 }
 
+Result<Json> make_pack_target(Run& run, const Target& target) {
+  PackTarget wanted{target.scheme, target.plan, target.out, run.importance, run.digest, run.folder, {}};
+  if (!run.data_free) {
+    Source source(run.checkpoint, run.job.threads);
+    LISSOM_TRY(wanted.hessians, collect_hessians(run.checkpoint, run.job, run.texts.calibration, target.plan,
+                                                 source, run.progress));
+  }
+  return make_pack(run.checkpoint, run.job, wanted, run.progress);
+}
+
 Result<Json> make_target(Run& run, const Target& target) {
   LISSOM_CHECK(prepare(run));
   run.progress.say(LogLevel::info,
                    fmt::format("{}: {:.2f} bits per weight", target.out.string(), target.plan.bits_per_weight));
+  if (writes_pack(run.job)) {
+    LISSOM_TRY(Json packed, make_pack_target(run, target));
+    packed["path"] = target.out.string();
+    if (run.verify) LISSOM_CHECK(verify_target(run, target, packed));
+    return packed;
+  }
   LISSOM_TRY(Json result, writes_folder(run.job)
                               ? make_folder(run.checkpoint, run.job, {target.scheme, target.plan, target.out},
                                             run.importance, run.digest, run.progress)
@@ -597,7 +619,8 @@ Result<CompressOutcome> run_compress(const CompressJob& job, const Progress& all
     for (const Target& target : run.targets) {
       uint64_t bytes = target.plan.bytes;
       if (!writes_folder(job)) {
-        LISSOM_TRY(bytes, planned_file_bytes(run.checkpoint, target.scheme, target.plan));
+        LISSOM_TRY(bytes, writes_pack(job) ? planned_pack_bytes(run.checkpoint, target.scheme, target.plan)
+                                           : planned_file_bytes(run.checkpoint, target.scheme, target.plan));
       }
       run.results.push_back(plan_json(target, bytes));
     }

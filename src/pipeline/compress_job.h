@@ -19,7 +19,8 @@ struct CompressJob {
   std::string model;          ///< folder, .gguf, or org/name on the hub
   std::string revision;       ///< of a model on the hub; empty: main
   std::filesystem::path out;  ///< a .gguf, or a folder; empty: MODEL-SCHEME.gguf here
-  /// "gguf", or a folder for vLLM and transformers: compressed-tensors, gptq, gptq_v2, awq (docs/exports.md)
+  /// "gguf", "pack" (docs/pack.md), or a folder for vLLM and transformers: compressed-tensors, gptq, gptq_v2,
+  /// awq (docs/exports.md)
   std::string format = "gguf";
   std::vector<std::string> schemes;  ///< names or YAML files; several need a folder. Of a folder's format: one
   double bits_per_weight = 0;        ///< instead of schemes: the largest built-in one within …

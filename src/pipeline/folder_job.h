@@ -13,7 +13,7 @@
 namespace lissom {
 
 [[nodiscard]] inline bool writes_folder(const CompressJob& job) {
-  return job.format != "gguf";
+  return job.format != "gguf" && job.format != "pack";
 }
 
 struct FolderPlan {

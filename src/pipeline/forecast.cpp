@@ -11,6 +11,7 @@
 #include "compress/calibrate.h"
 #include "compress/digest.h"
 #include "compress/header.h"
+#include "compress/pack.h"
 #include "data/calibration.h"
 #include "eval/passes.h"
 #include "hub/shards.h"
@@ -19,6 +20,7 @@
 #include "pipeline/health.h"
 #include "pipeline/machine.h"
 #include "pipeline/measure.h"
+#include "pipeline/pack_job.h"
 #include "pipeline/texts.h"
 
 namespace lissom {
@@ -284,13 +286,17 @@ Result<std::vector<Forecast>> forecast(const Checkpoint& checkpoint, const Compr
   std::vector<Forecast> forecasts;
   for (const Scheme& scheme : schemes) {
     if (progress.stop_requested()) return tl::unexpected(Error{ErrorKind::cancelled, "stopped"});
-    LISSOM_TRY(const Plan plan, make_plan(checkpoint, scheme, importance));
+    const bool pack = writes_pack(job);
+    LISSOM_TRY(const Plan plan,
+               make_plan_for(checkpoint, scheme, importance, pack ? PlanFor::pack : PlanFor::gguf));
     Forecast f;
     f.scheme = scheme.name;
     f.description = scheme.description;
     f.bits_per_weight = plan.bits_per_weight;
-    LISSOM_TRY(f.file_bytes, planned_file_bytes(checkpoint, scheme, plan));
+    LISSOM_TRY(f.file_bytes, pack ? planned_pack_bytes(checkpoint, scheme, plan)
+                                  : planned_file_bytes(checkpoint, scheme, plan));
     LISSOM_CHECK(add_memory(c, source, plan, run_context, f));
+    if (pack) expect_pack(checkpoint, job, plan, f);
     if (measure) {
       LISSOM_TRY(f.times, times_of(c, speeds, source, plan, importance));
       progress.report("measure", static_cast<int64_t>(forecasts.size()) + 2, total, scheme.name);

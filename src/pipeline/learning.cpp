@@ -8,6 +8,7 @@
 #include "data/windows.h"
 #include "pipeline/folder_job.h"
 #include "pipeline/machine.h"
+#include "pipeline/pack_job.h"
 
 namespace lissom {
 namespace {
@@ -30,7 +31,7 @@ int64_t tokens_of(Effort effort, double weights) {
 std::string obstacle(const Checkpoint& checkpoint, const CompressJob& job, bool streamed,
                      const Learning& learning) {
   if (checkpoint.graph.logits < 0 || !checkpoint.config.causal) return "the model predicts no next token";
-  if (writes_folder(job)) return "values are learned for GGUF files alone";
+  if (writes_folder(job) || writes_pack(job)) return "values are learned for GGUF files alone";
   if (job.data_free) return "--calib none leaves no text to learn from";
   if (streamed) return "the weights come while they are read";
   if (learning.tokens < kFewestTokens)

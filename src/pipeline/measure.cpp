@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "base/threads.h"
+#include "codec/parts.h"
 #include "compress/checksum.h"
 #include "compress/digest.h"
 #include "compress/encode.h"
@@ -115,7 +116,7 @@ Result<Checkpoint> small_checkpoint(Config config, int64_t layers,
     if (codec == nullptr || weight.shape.cols() % codec->column_multiple() != 0)
       return unsupported("type '" + type->second + "' is not a codec of this build");
     TensorInfo info{weight.name, type->second, weight.shape, 0};
-    for (const Component& component : codec->components(weight.shape)) info.bytes += component.bytes;
+    info.bytes = part_offsets(codec->components(weight.shape)).back();
     infos.push_back(std::move(info));
   }
   LISSOM_TRY(small.tensors, ZeroSource::make(std::move(infos)));

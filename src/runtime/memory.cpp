@@ -32,7 +32,11 @@ uint64_t held_bytes(const TensorInfo& info, const Needs& needs, const RuntimeOpt
                  : static_cast<uint64_t>(info.shape[0]) *
                        kernels::PackedMatrix::packed_bytes(runtime::held_codec(*codec, options), info.shape[1],
                                                            info.shape[2], precision);
-  return bytes;  // a table stays in the file; the few rows that are read of it do not count
+  // A table stays in the file, and the few rows that are read of it do not count; one of several components is
+  // put together in memory.
+  const bool table = needs.table && !needs.matrix && !needs.experts;
+  if (table && codec != nullptr && codec->components(info.shape).size() > 1) bytes += info.bytes;
+  return bytes;
 }
 
 /// Slots, and the widest product's input as the kernels want it: at most F32, as large again as the slot.

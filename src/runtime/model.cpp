@@ -53,25 +53,20 @@ struct Loader {
       return bad_input("shape " + info.shape.str() + ", expected " + weight.shape.str());
     const Codec* codec = find_codec(info.type);
     if (codec == nullptr) return unsupported("type '" + info.type + "' is not a codec of this build");
-    const auto parts = codec->components(info.shape);
-    if (info.shape.cols() % codec->column_multiple() != 0 || parts.size() != 1 ||
-        parts[0].bytes != view.data.size())
-      return bad_input("its " + std::to_string(view.data.size()) + " bytes are not " + info.shape.str() +
-                       " of " + info.type);
+    LISSOM_TRY(Parts parts, parts_of(*codec, info.shape, view.data));
     if (needs.vector) {
       held.vector.resize(static_cast<size_t>(info.shape.elements()));
-      const std::span<const std::byte> bytes[] = {view.data};
-      codec->decode_rows(info.shape, bytes, 0, info.shape.rows(), held.vector.data());
+      codec->decode_rows(info.shape, parts, 0, info.shape.rows(), held.vector.data());
     }
     if (needs.matrix || needs.experts) {
       LISSOM_CHECK(pack(needs, view, *codec, held));
     } else if (needs.table) {
-      held.table = std::make_unique<Table>(Table{codec, std::move(view)});
+      held.table = std::make_unique<Table>(Table{codec, std::move(view), std::move(parts)});
     }
     return {};
   }
 
-  /// Experts lie one after the other: each is packed on its own.
+  /// Experts lie one after the other: each is packed on its own, where a codec's bytes can be cut by rows.
   Result<void> pack(const Needs& needs, const TensorView& view, const Codec& codec, HeldWeight& held) const {
     const auto precision = model.options_.exact ? kernels::Precision::exact : kernels::Precision::fast;
     const Codec& held_as = held_codec(codec, model.options_);
@@ -85,6 +80,14 @@ struct Loader {
       return {};
     }
     held.experts.resize(static_cast<size_t>(shape[0]));
+    if (dynamic_cast<const BlockCodec*>(&codec) == nullptr) {
+      for (size_t e = 0; e < held.experts.size(); ++e) {
+        LISSOM_TRY(held.experts[e],
+                   kernels::PackedMatrix::part(model.target_, codec, shape, static_cast<int64_t>(e) * shape[1],
+                                               shape[1], bytes, view.keep, precision));
+      }
+      return {};
+    }
     const size_t each = bytes.size() / held.experts.size();
     for (size_t e = 0; e < held.experts.size(); ++e) {
       LISSOM_TRY(held.experts[e],
@@ -163,8 +166,7 @@ void LoadedModel::release_tables() const {
 }
 
 void Table::row(int64_t index, float* out) const {
-  const std::span<const std::byte> bytes[] = {view.data};
-  codec->decode_rows(view.info.shape, bytes, index, 1, out);
+  codec->decode_rows(view.info.shape, parts, index, 1, out);
 }
 
 void LoadedModel::embed(WeightId table, int64_t row, float* out) const {

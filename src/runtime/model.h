@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/threads.h"
+#include "codec/parts.h"
 #include "kernels/kernels.h"
 #include "lissom/runtime.h"
 #include "lissom/tensor.h"
@@ -15,10 +16,12 @@
 
 namespace lissom::runtime {
 
-/// Rows that are only looked up, decoded one at a time from the file's own bytes.
+/// Rows that are only looked up, decoded one at a time from what the source gives: the file's own bytes, or of a
+/// codec of several components a copy.
 struct Table {
   const Codec* codec = nullptr;
   TensorView view;
+  Parts parts;
   void row(int64_t index, float* out) const;
 };
 

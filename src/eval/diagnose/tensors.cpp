@@ -2,6 +2,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "codec/parts.h"
 #include "eval/diagnose/parts.h"
 #include "lissom/codec.h"
 
@@ -47,8 +48,8 @@ Sums row_sums(const float* w, const float* v, int64_t n) {
 struct Decoded {
   TensorView view;
   const Codec* codec = nullptr;
+  Parts parts;
   void rows(int64_t first, int64_t count, float* out) const {
-    const std::span<const std::byte> parts[] = {view.data};
     codec->decode_rows(view.info.shape, parts, first, count, out);
   }
 };
@@ -62,12 +63,9 @@ Result<Decoded> open_tensor(const TensorSource& source, size_t index, const Weig
     return bad_input(where + ": shape " + info.shape.str() + ", expected " + weight.shape.str());
   const Codec* codec = find_codec(info.type);
   if (codec == nullptr) return unsupported(where + ": type '" + info.type + "' is not a codec of this build");
-  const auto parts = codec->components(info.shape);
-  if (info.shape.cols() % codec->column_multiple() != 0 || parts.size() != 1 ||
-      parts[0].bytes != view->data.size())
-    return bad_input(where + ": its " + std::to_string(view->data.size()) + " bytes are not " +
-                     info.shape.str() + " of " + info.type);
-  return Decoded{*std::move(view), codec};
+  auto parts = parts_of(*codec, info.shape, view->data);
+  if (!parts) return tl::unexpected(parts.error().within(where));
+  return Decoded{*std::move(view), codec, *std::move(parts)};
 }
 
 /// Sums of every row, which do not depend on the number of threads.

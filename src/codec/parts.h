@@ -1,0 +1,40 @@
+#pragma once
+// The components of an encoded tensor in one run of bytes: what a TensorView's data is for a codec of several.
+// Components lie one after the other in the codec's order, each begun at a multiple of kPartAlignment, so that
+// code may read them with aligned loads; a codec of one component has its bytes and nothing else.
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "lissom/codec.h"
+#include "lissom/result.h"
+
+namespace lissom {
+
+inline constexpr uint64_t kPartAlignment = 64;
+
+using Parts = std::vector<std::span<const std::byte>>;
+
+/// Where each component begins, and after the last entry the end of all.
+[[nodiscard]] std::vector<uint64_t> part_offsets(std::span<const Component> components);
+
+/// The stored bytes of a tensor: of its components, without what lies between them in memory.
+[[nodiscard]] uint64_t stored_bytes(const Codec& codec, const Shape& shape);
+
+/// Cuts `data` into the codec's components. Errors, without the tensor's name: columns that do not divide, a
+/// length that is not that of the components, contents that a PartsCheck refuses.
+[[nodiscard]] Result<Parts> parts_of(const Codec& codec, const Shape& shape, std::span<const std::byte> data);
+
+/// What a codec also is whose components may hold values that it cannot decode (an index past a codebook): a
+/// reader asks once, before it decodes anything.
+class PartsCheck {
+ public:
+  virtual ~PartsCheck() = default;
+  /// An error says which component is wrong, without the tensor's name.
+  [[nodiscard]] virtual Result<void> check_parts(const Shape& shape,
+                                                 std::span<const std::span<const std::byte>> parts) const = 0;
+};
+
+}  // namespace lissom

@@ -1,0 +1,119 @@
+#include "compress/algorithms/low_rank/second_moments.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "kernels/kernels.h"
+#include "runtime/observe.h"
+
+namespace lissom {
+namespace {
+
+/// The label of each wanted linear's input.
+std::map<std::string, std::string> labels_of(const Graph& graph, const std::vector<std::string>& tensors) {
+  const std::set<std::string> wanted(tensors.begin(), tensors.end());
+  std::map<std::string, std::string> labels;
+  for (const Op& op : graph.ops)
+    if (const auto* linear = std::get_if<LinearOp>(&op))
+      if (const std::string& name = graph.weights[static_cast<size_t>(linear->weight)].name;
+          wanted.contains(name))
+        labels[name] = linear->input_label;
+  return labels;
+}
+
+struct Sums {
+  std::map<std::string, std::shared_ptr<std::vector<float>>> by_label;
+  ThreadPool& pool;
+
+  /// A chunk whose values are not finite adds nothing here; later layers leave it out by themselves.
+  void add(const std::string& label, const float* x, int64_t rows, int64_t cols) {
+    const auto found = by_label.find(label);
+    if (found == by_label.end()) return;
+    for (int64_t i = 0; i < rows * cols; ++i)
+      if (!(std::fabs(x[i]) < 1e15F)) return;
+    if (found->second == nullptr) found->second = std::make_shared<std::vector<float>>();
+    add_second_moments(x, rows, cols, pool, *found->second);
+  }
+};
+
+}  // namespace
+
+uint64_t second_moment_bytes(const Graph& graph, const std::vector<std::string>& tensors) {
+  const auto labels = labels_of(graph, tensors);
+  std::set<std::string> seen;
+  uint64_t bytes = 0;
+  for (const auto& [name, label] : labels) {
+    if (!seen.insert(label).second) continue;
+    const auto cols =
+        static_cast<uint64_t>(graph.weights[static_cast<size_t>(graph.find_weight(name))].shape.cols());
+    bytes += cols * cols * sizeof(float);
+  }
+  return bytes;
+}
+
+void add_second_moments(const float* x, int64_t rows, int64_t cols, ThreadPool& pool, std::vector<float>& out) {
+  const auto n = static_cast<size_t>(cols);
+  out.resize(n * n);
+  // xᵀ is both the weights and the input of one product.
+  std::vector<float> turned(n * static_cast<size_t>(rows)), product(n * n);
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t c = 0; c < cols; ++c) turned[static_cast<size_t>(c * rows + r)] = x[r * cols + c];
+  const auto target = active_target();
+  if (!target) return;
+  const auto matrix = kernels::PackedMatrix::pack(*target, *find_codec("F32"), cols, rows,
+                                                  std::as_bytes(std::span<const float>(turned)), nullptr, pool);
+  if (!matrix) return;
+  std::vector<std::byte> scratch;
+  const kernels::MatmulTerm terms[] = {{matrix->get(), nullptr, product.data()}};
+  kernels::matmul(*target, pool, terms, turned.data(), cols, scratch);
+  for (size_t i = 0; i < product.size(); ++i) out[i] += product[i];
+}
+
+Result<Hessians> collect_second_moments(const Checkpoint& checkpoint, const Tokenizer& tokenizer,
+                                        std::string_view text, const std::vector<std::string>& tensors,
+                                        const SecondMomentOptions& options, const Progress& progress) {
+  const std::map<std::string, std::string> labels = labels_of(checkpoint.graph, tensors);
+  if (labels.empty()) return Hessians{};
+  std::vector<int32_t> ids = tokenizer.encode(text, false).ids;
+  const std::vector<int32_t> lead = tokenizer.encode("", true).ids;
+  int64_t context = std::min(options.calibration.context, static_cast<int64_t>(ids.size()));
+  if (checkpoint.config.context > 0) context = std::min(context, checkpoint.config.context);
+  if (context < 16) return bad_input("calibration text: too short for second moments of a model's inputs");
+  const int64_t all = static_cast<int64_t>(ids.size()) / context;
+  int64_t chunks = std::clamp<int64_t>(options.tokens / context, 1, all);
+  if (options.calibration.chunks > 0) chunks = std::min(chunks, options.calibration.chunks);
+  std::vector<Batch> batches;
+  for (int64_t i = 0; i < chunks; ++i) {
+    const auto first = static_cast<size_t>(i * all / chunks * context);
+    if (!lead.empty()) ids[first] = lead.front();
+    Batch batch;
+    batch.tokens = std::span(ids).subspan(first, static_cast<size_t>(context));
+    batches.push_back(batch);
+  }
+  ThreadPool pool(options.calibration.runtime.threads);
+  Sums sums{{}, pool};
+  for (const auto& [name, label] : labels) sums.by_label.emplace(label, nullptr);
+  LISSOM_TRY(const auto observer, runtime::Observer::create(checkpoint, options.calibration.runtime, context));
+  const int64_t total = chunks * static_cast<int64_t>(observer->stages().size());
+  int64_t done = 0;
+  const auto tap = [&](const std::string& label, const float* x, int64_t rows, int64_t cols) {
+    sums.add(label, x, rows, cols);
+  };
+  const auto passed = [&](size_t) -> Result<bool> {
+    if (progress.stop_requested()) return tl::unexpected(Error{ErrorKind::cancelled, "stopped"});
+    progress.report("moments", std::min(++done, total), total);
+    return true;
+  };
+  const auto at_once = static_cast<size_t>(
+      runtime::chunks_at_once(observer->stages(), context, options.calibration.carried_bytes));
+  for (size_t first = 0; first < batches.size(); first += at_once)
+    LISSOM_CHECK(observer->run(std::span(batches).subspan(first, std::min(at_once, batches.size() - first)),
+                               tap, passed));
+  Hessians hessians;
+  for (const auto& [name, label] : labels)
+    if (const auto& sum = sums.by_label.at(label); sum != nullptr) hessians.emplace(name, sum);
+  return hessians;
+}
+
+}  // namespace lissom

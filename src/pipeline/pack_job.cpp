@@ -1,0 +1,55 @@
+#include "pipeline/pack_job.h"
+
+#include <algorithm>
+
+#include "compress/algorithms/low_rank/second_moments.h"
+#include "pipeline/record.h"
+#include "report/report.h"
+
+namespace lissom {
+
+void expect_pack(const Checkpoint& checkpoint, const CompressJob& job, const Plan& plan, Forecast& forecast) {
+  constexpr uint64_t kBytes = 12;  // of each weight at work: the source's, F32, and what is encoded
+  uint64_t at_once = static_cast<uint64_t>(PackOptions{.scheme = {}}.step_weights);
+  uint64_t all = 0;
+  for (const PlanEntry& entry : plan.entries) {
+    at_once = std::max(at_once, static_cast<uint64_t>(entry.shape.elements()));
+    all += static_cast<uint64_t>(entry.shape.elements());
+  }
+  const uint64_t moments =
+      job.data_free || job.imatrix ? 0 : second_moment_bytes(checkpoint.graph, wanted_hessians(plan));
+  forecast.compress_memory =
+      moments + std::max(forecast.compress_memory, forecast.process_memory + kBytes * std::min(at_once, all));
+}
+
+Result<Hessians> collect_hessians(const Checkpoint& checkpoint, const CompressJob& job, const TextPlan& text,
+                                  const Plan& plan, Source& source, const Progress& progress) {
+  const std::vector<std::string> wanted = wanted_hessians(plan);
+  if (wanted.empty() || text.kind == TextPlan::Kind::none || text.kind == TextPlan::Kind::imatrix_file)
+    return Hessians{};
+  LISSOM_TRY(const std::string words, calibration_text(job, text, source, progress));
+  LISSOM_TRY(const Tokenizer* tokenizer, source.tokenizer());
+  source.unload();
+  SecondMomentOptions options;
+  options.calibration.chunks = job.calib_chunks;
+  options.calibration.runtime = Source::options(job.threads);
+  return collect_second_moments(checkpoint, *tokenizer, words, wanted, options, progress);
+}
+
+Result<Json> make_pack(const Checkpoint& checkpoint, const CompressJob& job, const PackTarget& target,
+                       const Progress& progress) {
+  const PackOptions options{.scheme = target.scheme,
+                            .importance = target.importance,
+                            .hessians = target.hessians,
+                            .threads = job.threads,
+                            .source_digest = target.source_digest};
+  LISSOM_TRY(const CompressResult packed, compress_to_pack(checkpoint, target.out, options, progress));
+  Json result = result_json(packed, target.scheme);
+  result["format"] = job.format;
+  if (target.record || job.report) {
+    LISSOM_TRY(result["sha256"], file_sha256(target.out));
+  }
+  return result;
+}
+
+}  // namespace lissom

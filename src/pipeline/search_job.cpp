@@ -46,9 +46,10 @@ search::Limits search_limits(const CompressJob& job) {
 }
 
 std::string search_description(const CompressJob& job) {
-  return fmt::format("search: {} bits, {} bytes, divergence {}, effort {}, context {}", job.bits_per_weight,
-                     job.file_bytes, job.max_kld.value_or(0.0),
-                     static_cast<int>(job.effort.value_or(Effort::standard)), job.context);
+  return fmt::format("search: {} bits, {} bytes, divergence {}, effort {}, context {}, text {}",
+                     job.bits_per_weight, job.file_bytes, job.max_kld.value_or(0.0),
+                     static_cast<int>(job.effort.value_or(Effort::standard)), job.context,
+                     job.calib.value_or("").string());
 }
 
 fs::path search_journal(const fs::path& out) {
@@ -61,7 +62,10 @@ fs::path search_scheme(const fs::path& out) {
 Result<std::string> search_text(const CompressJob& job, const TextPlan& calibration, Source& source,
                                 const Progress& progress) {
   TextPlan plan = calibration;
-  if (plan.kind == TextPlan::Kind::imatrix_file) plan.kind = TextPlan::Kind::sampled;
+  if (plan.kind == TextPlan::Kind::imatrix_file) {
+    plan.kind = job.calib ? TextPlan::Kind::file : TextPlan::Kind::sampled;
+    plan.path = job.calib.value_or("");
+  }
   return calibration_text(job, plan, source, progress);
 }
 
@@ -99,7 +103,6 @@ Json search_json(const search::Found& found, const fs::path& out) {
           {"kld_error", found.kld.error},
           {"kld_bound", found.kld_bound},
           {"windows", found.windows},
-          {"positions", found.positions},
           {"measurements", found.measurements},
           {"remembered", found.remembered},
           {"seconds", found.seconds},

@@ -22,7 +22,7 @@ namespace lissom {
 [[nodiscard]] std::filesystem::path search_journal(const std::filesystem::path& out);
 [[nodiscard]] std::filesystem::path search_scheme(const std::filesystem::path& out);
 
-/// The calibration text, or where that plan names none (statistics of a file), what the model writes itself.
+/// The calibration text; beside statistics of a file that of --calib, or else what the model writes itself.
 [[nodiscard]] Result<std::string> search_text(const CompressJob& job, const TextPlan& calibration,
                                               Source& source, const Progress& progress);
 

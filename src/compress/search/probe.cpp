@@ -14,6 +14,7 @@ namespace {
 
 constexpr int64_t kReferenceBytes = int64_t{256} << 20U;  ///< of logits, for each text
 constexpr int64_t kKeptBytes = int64_t{256} << 20U;       ///< of hidden states between blocks
+constexpr size_t kFewWindows = 4;
 /// Stands for a divergence that is not finite: worse than any other, and a number for the journal.
 constexpr double kWorst = 1e3;
 
@@ -262,7 +263,23 @@ Result<Estimate> Probe::divergence(Text text, const Variants& variants) {
     LISSOM_CHECK(run(judge, model_->from_block(kept * kept_every_), states));
   }
   LISSOM_TRY(const std::vector<double> losses, score(judge, states));
-  return mean_of(losses);
+  return estimate(judge, losses);
+}
+
+/// Positions of one window are alike: where there are some windows, the error is that of their means.
+Estimate Probe::estimate(const Judge& judge, const std::vector<double>& losses) {
+  Estimate all = mean_of(losses);
+  if (judge.windows.size() < kFewWindows) return all;
+  std::vector<double> sums(judge.windows.size(), 0.0), counts(judge.windows.size(), 0.0);
+  for (size_t r = 0; r < losses.size(); ++r) {
+    sums[judge.rows[r].window] += losses[r];
+    counts[judge.rows[r].window] += 1;
+  }
+  std::vector<double> means;
+  for (size_t w = 0; w < sums.size(); ++w)
+    if (counts[w] > 0) means.push_back(sums[w] / counts[w]);
+  all.error = std::max(all.error, mean_of(means).error);
+  return all;
 }
 
 }  // namespace lissom::search

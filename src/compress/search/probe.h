@@ -77,6 +77,7 @@ class Probe {
   [[nodiscard]] Result<void> logits(const Judge& judge, const std::vector<float>& states,
                                     const std::function<void(size_t, std::span<const float>)>& f);
   [[nodiscard]] Result<std::vector<double>> score(const Judge& judge, const std::vector<float>& states);
+  [[nodiscard]] static Estimate estimate(const Judge& judge, const std::vector<double>& losses);
   /// -1: the embeddings; else the first block that reads a tensor in which the two differ.
   [[nodiscard]] int64_t first_difference(const Variants& a, const Variants& b) const;
   [[nodiscard]] int64_t window_floats() const { return texts_.windows.context * model_->widest(); }

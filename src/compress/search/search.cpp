@@ -5,34 +5,21 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <functional>
 #include <set>
 
-#include "compress/digest.h"
 #include "compress/header.h"
-#include "compress/search/memo.h"
-#include "compress/search/model.h"
-#include "compress/search/probe.h"
-#include "eval/diagnose/diagnose.h"
+#include "compress/search/measure.h"
 
 namespace lissom::search {
 namespace {
 
 /// One-sided, 95%.
 constexpr double kQuantile = 1.645;
-/// A codec above this loses too little for its own factor to be measured.
-constexpr double kMeasuredBits = 8;
-/// Activations' rounding is measured where all matrices have at most so many bits, and the most of these.
-constexpr double kPlainBits = 9;
-/// Factors beyond these are chance.
-constexpr double kLeastFactor = 0.25, kMostFactor = 6;
 /// Of a group's sensitivity, in one correction.
 constexpr double kLeastCorrection = 0.4, kMostCorrection = 2.5;
 /// Room for what the header may gain: general.file_type, and its padding.
 constexpr uint64_t kHeaderSlack = 96;
 constexpr int64_t kCells = int64_t{1} << 16;
-/// Blocks in which codecs are compared with each other.
-constexpr int64_t kComparedBlocks = 5;
 /// Budgets of the frontier.
 constexpr int kBudgets = 16;
 
@@ -109,7 +96,8 @@ class Search {
         options_(options),
         effort_(options.effort),
         pool_(pool),
-        progress_(progress) {}
+        progress_(progress),
+        measured_(checkpoint, means, tensors_, groups_, options, pool, progress) {}
 
   Result<Found> run(ProbeTexts texts) {
     const auto start = std::chrono::steady_clock::now();
@@ -123,14 +111,11 @@ class Search {
     if (budget_ && *budget_ < least) return too_small(fixed_, least);
     choose_windows(effort_.measured, effort_.verified, texts);
     windows_ = static_cast<int64_t>(texts.verify.size());
-    positions_ = windows_ * texts.windows.scored();
-    LISSOM_TRY(memo_, Memo::open(options_.journal, run_line(texts)));
     expected_ = static_cast<int64_t>(groups_.size()) * (1 + effort_.corrections) + 24 + effort_.verifications +
                 effort_.exchanges;
-    texts_ = std::move(texts);
-    LISSOM_CHECK(measure_groups());
-    LISSOM_CHECK(measure_codecs());
-    LISSOM_CHECK(measure_activations());
+    LISSOM_CHECK(measured_.begin(std::move(texts), expected_));
+    LISSOM_CHECK(measured_.fill(model_));
+    plain_ = measured_.plain_plan();
     LISSOM_TRY(const Tried best, budget_ ? within_budget() : smallest());
     LISSOM_TRY(Found found, result_of(best));
     found.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -138,169 +123,18 @@ class Search {
   }
 
  private:
-  using Values = std::vector<double>;
-
-  [[nodiscard]] std::string run_line(const ProbeTexts& texts) const {
-    std::string windows;
-    for (const int32_t t : texts.windows.tokens) windows += fmt::format("{} ", t);
-    std::string statistics;
-    for (const auto& [name, values] : means_) {
-      statistics += name;
-      statistics.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float));
-    }
-    return fmt::format(
-        R"({{"search":1,"version":"{}","key":"{}","text":"{}","statistics":"{}","context":{},"effort":[{},{},{}]}})",
-        LISSOM_VERSION, options_.key, sha256_hex(windows).substr(0, 32), sha256_hex(statistics).substr(0, 32),
-        texts.windows.context, effort_.stretches, texts.measure.size(), texts.verify.size());
-  }
-
-  // -------------------------------------------------------------- measurements
-
-  /// The journal's numbers, or those that `measure` gives, which are then in the journal.
-  Result<Values> remember(const std::string& name, const std::function<Result<Values>()>& measure) {
-    if (progress_.stop_requested()) return tl::unexpected(Error{ErrorKind::cancelled, "stopped"});
-    ++measurements_;
-    progress_.report("search", std::min(measurements_, expected_ - 1), expected_, name);
-    if (const Values* known = memo_->find(name)) {
-      ++remembered_;
-      return *known;
-    }
-    if (!probe_) {
-      LISSOM_TRY(probe_, Probe::make(checkpoint_, texts_, options_.threads, pool_, progress_));
-    }
-    LISSOM_TRY(Values values, measure());
-    LISSOM_CHECK(memo_->add(name, values));
-    return values;
-  }
-
-  Result<void> encode(size_t tensor, const std::string& codec, bool decoded, Variants& variants) {
-    const SearchTensor& t = tensors_[tensor];
-    LISSOM_TRY(variants[t.name], encode_variant(checkpoint_, t.index, codec, decoded, means_, pool_));
-    return {};
-  }
-
-  /// Mean KL of the source with these tensors in these candidates, by their weights alone.
-  Result<double> weights_alone(const std::string& name, const std::vector<std::pair<size_t, size_t>>& chosen) {
-    LISSOM_TRY(const Values values, remember(name, [&]() -> Result<Values> {
-                 LISSOM_CHECK(probe_->stay_near({}));
-                 Variants variants;
-                 for (const auto& [tensor, candidate] : chosen)
-                   LISSOM_CHECK(encode(tensor, tensors_[tensor].candidates[candidate].codec, true, variants));
-                 LISSOM_TRY(const Estimate kld, probe_->divergence(Probe::Text::measure, variants));
-                 return Values{kld.value, kld.error};
-               }));
-    return values.empty() ? 0.0 : values[0];
-  }
-
-  Result<void> measure_groups() {
-    for (size_t g = 0; g < groups_.size(); ++g) {
-      std::vector<std::pair<size_t, size_t>> chosen;
-      for (const size_t t : groups_[g].tensors) chosen.emplace_back(t, tensors_[t].reference);
-      LISSOM_TRY(const double kld, weights_alone("group " + groups_[g].name, chosen));
-      model_.set_group(g, kld);
-    }
-    return {};
-  }
-
-  /// Tensors of some blocks in each codec, against the same in their references.
-  Result<void> measure_codecs() {
-    const int64_t layers = std::max<int64_t>(checkpoint_.config.layers, 1);
-    const int64_t step = std::max<int64_t>(1, layers / kComparedBlocks);
-    std::map<std::string, std::vector<std::pair<size_t, size_t>>> by_codec;
-    for (size_t t = 0; t < tensors_.size(); ++t) {
-      const int64_t block = block_of(tensors_[t].name);
-      if (block < 0 || block % step != step / 2) continue;
-      for (size_t c = 0; c < tensors_[t].candidates.size(); ++c) {
-        const Candidate& candidate = tensors_[t].candidates[c];
-        if (!candidate.dominated &&
-            find_codec(candidate.codec)->bits_per_weight(tensors_[t].shape) < kMeasuredBits)
-          by_codec[candidate.codec].emplace_back(t, c);
-      }
-    }
-    for (const auto& [codec, chosen] : by_codec) {
-      std::vector<std::pair<size_t, size_t>> references;
-      double expected = 0, expected_reference = 0;
-      std::string which;
-      for (const auto& [t, c] : chosen) {
-        references.emplace_back(t, tensors_[t].reference);
-        expected += model_.damage(t, c);
-        expected_reference += model_.damage(t, tensors_[t].reference);
-        which += tensors_[t].name + " ";
-      }
-      if (references == chosen) continue;
-      LISSOM_TRY(const double kld, weights_alone("codec " + codec, chosen));
-      LISSOM_TRY(const double reference,
-                 weights_alone("references " + sha256_hex(which).substr(0, 16), references));
-      if (expected <= 0 || expected_reference <= 0 || reference <= 0) continue;
-      factors_[codec] =
-          std::clamp(kld / expected * (expected_reference / reference), kLeastFactor, kMostFactor);
-    }
-    for (const auto& [codec, factor] : factors_) model_.set_factor(codec, factor);
-    return {};
-  }
-
-  /// A plan that loses hardly anything but by rounding its activations.
-  Result<void> measure_activations() {
-    plain_.clear();
-    for (const SearchTensor& t : tensors_) {
-      size_t pick = 0;
-      for (size_t c = 0; c < t.candidates.size(); ++c)
-        if (!t.candidates[c].dominated && bits_of(t, c) <= kPlainBits) pick = c;
-      plain_.push_back(pick);
-    }
-    LISSOM_TRY(const Tried tried, try_plan(plain_, "", Probe::Text::measure));
-    model_.set_activations(tried.kld.value - model_.damage(plain_));
-    return {};
-  }
-
-  [[nodiscard]] static double bits_of(const SearchTensor& tensor, size_t candidate) {
-    return 8.0 * static_cast<double>(tensor.candidates[candidate].bytes) /
-           static_cast<double>(tensor.shape.elements());
-  }
-
   // -------------------------------------------------------------- plans
 
-  [[nodiscard]] std::string digest_of(const Picks& picks) const {
-    std::string text;
-    for (size_t t = 0; t < picks.size(); ++t) text += tensors_[t].candidates[picks[t]].codec + " ";
-    return sha256_hex(text).substr(0, 24);
-  }
   [[nodiscard]] uint64_t bytes_of(const Picks& picks) const {
     uint64_t bytes = 0;
     for (size_t t = 0; t < picks.size(); ++t) bytes += tensors_[t].candidates[picks[t]].bytes;
     return bytes;
   }
 
-  /// As the file will hold them. What the plan before had in the same codec is taken over.
-  Result<Variants> variants_of(const Picks& picks) {
-    Variants variants;
-    for (size_t t = 0; t < picks.size(); ++t) {
-      const SearchTensor& tensor = tensors_[t];
-      const std::string& codec = tensor.candidates[picks[t]].codec;
-      if (codec == checkpoint_.tensors->tensors()[tensor.index].type) continue;
-      const auto it = last_.find(tensor.name);
-      if (it != last_.end() && it->second->codec == codec) {
-        variants[tensor.name] = it->second;
-      } else {
-        LISSOM_CHECK(encode(t, codec, false, variants));
-      }
-    }
-    last_ = variants;
-    return variants;
-  }
-
-  /// Runs the plan. With a name it is one of the frontier.
-  Result<Tried> try_plan(const Picks& picks, const std::string& name, Probe::Text text = Probe::Text::verify) {
+  /// Runs the plan, which is then one of the frontier.
+  Result<Tried> try_plan(const Picks& picks, const std::string& name) {
     Tried tried{picks, bytes_of(picks), model_.predict(model_.damage(picks)), {}, name};
-    const std::string what = text == Probe::Text::verify ? "plan " : "activations ";
-    LISSOM_TRY(const Values values, remember(what + digest_of(picks), [&]() -> Result<Values> {
-                 LISSOM_TRY(const Variants variants, variants_of(picks));
-                 LISSOM_TRY(const Estimate kld, probe_->divergence(text, variants));
-                 return Values{kld.value, kld.error};
-               }));
-    if (values.size() != 2) return bad_input(options_.journal.string() + ": not a journal of this search");
-    tried.kld = {values[0], values[1]};
-    if (name.empty()) return tried;
+    LISSOM_TRY(tried.kld, measured_.plan(Probe::Text::verify, picks));
     progress_.say(LogLevel::info,
                   fmt::format("search: {:.1f} MB, predicted KL {:.4f}, verified {:.4f} ± {:.4f}{}",
                               megabytes(fixed_.file + tried.bytes), tried.predicted, tried.kld.value,
@@ -320,25 +154,13 @@ class Search {
   /// What comes back when a group of the plan has the source's weights, against what the model says: the
   /// sensitivities where the plan is, and not where everything else is exact.
   Result<void> correct_around(const Picks& picks) {
-    const std::string digest = digest_of(picks);
-    const auto measure = [&](const std::string& name, const Group* restored) {
-      return remember(name, [&]() -> Result<Values> {
-        LISSOM_TRY(Variants variants, variants_of(picks));
-        LISSOM_CHECK(probe_->stay_near(variants));
-        if (restored != nullptr)
-          for (const size_t t : restored->tensors) variants.erase(tensors_[t].name);
-        LISSOM_TRY(const Estimate kld, probe_->divergence(Probe::Text::measure, variants));
-        return Values{kld.value, kld.error};
-      });
-    };
-    LISSOM_TRY(const Values whole, measure("whole " + digest, nullptr));
-    if (whole.empty()) return {};
+    LISSOM_TRY(const double whole, measured_.near(picks, picks, nullptr));
     std::vector<double> gains, damages;
     double gained = 0, expected = 0;
     for (const Group& group : groups_) {
-      LISSOM_TRY(const Values without, measure("restored " + digest + " " + group.name, &group));
-      gains.push_back(without.empty() ? 0.0 : std::max(whole[0] - without[0], 0.0));
-      damages.push_back(model_.damage_of_group(gains.size() - 1, picks));
+      LISSOM_TRY(const double without, measured_.near(picks, picks, &group));
+      damages.push_back(model_.damage_of_group(gains.size(), picks));
+      gains.push_back(std::max(whole - without, 0.0));
       gained += gains.back();
       expected += damages.back();
     }
@@ -351,7 +173,7 @@ class Search {
     return {};
   }
 
-  /// The built-in scheme that would be taken, where its codecs are candidates.
+  /// A built-in scheme, where its codecs are candidates.
   [[nodiscard]] std::optional<Picks> picks_of(const Scheme& scheme) const {
     const auto plan = make_plan(checkpoint_, scheme, !means_.empty());
     if (!plan) return std::nullopt;
@@ -362,6 +184,20 @@ class Search {
       picks.push_back(static_cast<size_t>(candidate - t.candidates.data()));
     }
     return picks;
+  }
+
+  /// Of the built-in schemes within the budget the one from which the model expects most: the plan must not be
+  /// worse than that.
+  [[nodiscard]] std::optional<std::pair<std::string, Picks>> best_scheme() const {
+    std::optional<std::pair<std::string, Picks>> best;
+    for (const std::string& name : scheme_names()) {
+      const auto scheme = builtin_scheme(name);
+      if (!scheme || !scheme->selectable) continue;
+      auto picks = picks_of(*scheme);
+      if (!picks || bytes_of(*picks) > *budget_) continue;
+      if (!best || model_.damage(*picks) < model_.damage(best->second)) best.emplace(name, std::move(*picks));
+    }
+    return best;
   }
 
   // -------------------------------------------------------------- within a size
@@ -380,13 +216,9 @@ class Search {
     }
     LISSOM_TRY(const Tried exchanged, exchange(best));
     better(exchanged);
-    const auto scheme = pick_scheme(checkpoint_, limits_.bits_per_weight, limits_.file_bytes, !means_.empty());
-    if (scheme) {
-      const std::optional<Picks> picks = picks_of(*scheme);
-      if (picks && bytes_of(*picks) <= *budget_) {
-        LISSOM_TRY(const Tried tried, try_plan(*picks, scheme->name));
-        better(tried);
-      }
+    if (const auto rival = best_scheme()) {
+      LISSOM_TRY(const Tried tried, try_plan(rival->second, rival->first));
+      better(tried);
     }
     if (limits_.max_kld && best.kld.value > *limits_.max_kld)
       return limit_error(fmt::format(
@@ -433,18 +265,8 @@ class Search {
 
   Result<Tried> exchange(const Tried& best) {
     if (effort_.exchanges == 0) return best;
-    const auto measured = [&](const Picks& picks, const Picks& near) -> Result<double> {
-      LISSOM_TRY(const Values values, remember("exchange " + digest_of(picks), [&]() -> Result<Values> {
-                   LISSOM_TRY(const Variants around, variants_of(near));
-                   LISSOM_CHECK(probe_->stay_near(around));
-                   LISSOM_TRY(const Variants variants, variants_of(picks));
-                   LISSOM_TRY(const Estimate kld, probe_->divergence(Probe::Text::measure, variants));
-                   return Values{kld.value, kld.error};
-                 }));
-      return values.empty() ? INFINITY : values[0];
-    };
     Picks now = best.picks;
-    LISSOM_TRY(double kld, measured(now, now));
+    LISSOM_TRY(double kld, measured_.near(now, now, nullptr));
     std::set<Picks> seen = {now};
     for (int left = effort_.exchanges; left > 0;) {
       bool accepted = false;
@@ -452,7 +274,7 @@ class Search {
         if (left <= 0 || accepted) break;
         if (!seen.insert(picks).second) continue;
         --left;
-        LISSOM_TRY(const double other, measured(picks, now));
+        LISSOM_TRY(const double other, measured_.near(picks, now, nullptr));
         if (other >= kld) continue;
         kld = other;
         now = picks;
@@ -572,10 +394,9 @@ class Search {
     found.kld = best.kld;
     found.kld_bound = best.bound();
     found.frontier = frontier();
-    found.measurements = measurements_;
-    found.remembered = remembered_;
+    found.measurements = measured_.asked();
+    found.remembered = measured_.remembered();
     found.windows = windows_;
-    found.positions = positions_;
     progress_.report("search", expected_, expected_, "");
     return found;
   }
@@ -587,27 +408,23 @@ class Search {
   const Effort& effort_;
   ThreadPool& pool_;
   const Progress& progress_;
-  ProbeTexts texts_;
   std::vector<SearchTensor> tensors_;
   std::vector<Group> groups_;
   Fixed fixed_;
   std::optional<uint64_t> budget_;
   DamageModel model_;
-  std::map<std::string, double> factors_;
-  std::unique_ptr<Memo> memo_;
-  std::unique_ptr<Probe> probe_;  ///< once something has to be measured
-  Variants last_;
-  Picks plain_;  ///< the richest plan below kPlainBits
+  Measurements measured_;
+  Picks plain_;  ///< the richest plan of quantized codecs
   std::vector<Tried> tried_;
-  int64_t measurements_ = 0, remembered_ = 0, expected_ = 1, windows_ = 0, positions_ = 0;
+  int64_t expected_ = 1, windows_ = 0;
 };
 
 }  // namespace
 
 Effort effort_of(int level, double weights) {
   Effort effort;
-  if (level == 1) effort = {10, 3, 8, 2, 16, 7};
-  if (level == 2) effort = {30, 4, 16, 3, 100, 10};
+  if (level == 1) effort = {8, 2, 16, 2, 12, 7};
+  if (level == 2) effort = {30, 4, 32, 3, 100, 10};
   const double share = std::min(1.0, 135e6 / std::max(weights, 1.0));
   const auto scaled = [&](int64_t count, int64_t least) {
     return std::max(least, static_cast<int64_t>(std::llround(static_cast<double>(count) * std::sqrt(share))));

@@ -17,9 +17,9 @@ namespace lissom::search {
 /// At least one. With max_kld alone the smallest file is wanted, else the best within the size, which must meet
 /// max_kld too.
 struct Limits {
-  double bits_per_weight = 0;     ///< of all tensors; 0: none
-  uint64_t file_bytes = 0;        ///< of the file, header included; 0: none
-  std::optional<double> max_kld;  ///< mean KL(source‖result), nats
+  double bits_per_weight = 0;          ///< of all tensors; 0: none
+  uint64_t file_bytes = 0;             ///< of the file, header included; 0: none
+  std::optional<double> max_kld = {};  ///< mean KL(source‖result), nats
 };
 
 /// How much is measured: in runs of the model and never in seconds, so that a search decides the same on every
@@ -27,7 +27,7 @@ struct Limits {
 struct Effort {
   int64_t stretches = 5;  ///< groups of blocks in which a kind of tensor is measured
   int64_t measured = 2;   ///< windows that sensitivities are measured on
-  int64_t verified = 4;   ///< windows that plans are held to
+  int64_t verified = 8;   ///< windows that plans are held to
   int corrections = 1;    ///< times that sensitivities are measured again around the plan
   int exchanges = 0;      ///< of two groups, tried on the plan in the end
   int verifications = 5;  ///< of plans, to find the smallest that meets max_kld
@@ -60,7 +60,7 @@ struct Found {
   double kld_bound = 0;                      ///< kld + 1.645 standard errors: the mean is below with 95%
   std::vector<Point> frontier;               ///< by bytes
   int64_t measurements = 0, remembered = 0;  ///< in all; taken from the journal
-  int64_t windows = 0, positions = 0;        ///< that the plan was verified on
+  int64_t windows = 0;                       ///< that the plan was verified on
   double seconds = 0;
 };
 

@@ -93,7 +93,6 @@ class Search {
       : checkpoint_(checkpoint),
         means_(means),
         limits_(limits),
-        options_(options),
         effort_(options.effort),
         pool_(pool),
         progress_(progress),
@@ -259,6 +258,7 @@ class Search {
     }
     std::ranges::stable_sort(found, {}, [](const auto& f) { return f.first; });
     std::vector<Picks> out;
+    out.reserve(found.size());
     for (auto& [change, other] : found) out.push_back(std::move(other));
     return out;
   }
@@ -326,12 +326,12 @@ class Search {
                                    ? std::sqrt(model_.damage(met->picks) * model_.damage(missed->picks))
                                    : wanted));
     }
-    if (!met) {
-      LISSOM_TRY(more, attempt(0.5 * aim()));
-    }
-    if (!met) {
-      LISSOM_TRY(more, attempt(0));
-    }
+    // Far from what the model expects: by steps to the source itself, and half of the last step back.
+    const bool met_as_expected = met.has_value();
+    for (const double part : {0.5, 0.2, 0.05, 0.0})
+      if (!met) LISSOM_CHECK(attempt(part * aim()));
+    if (met && missed && !met_as_expected)
+      LISSOM_CHECK(attempt(std::sqrt(model_.damage(met->picks) * model_.damage(missed->picks))));
     if (met) return *met;
     const Tried& best = *std::ranges::min_element(tried_, {}, [](const Tried& t) { return t.kld.value; });
     return limit_error(fmt::format(
@@ -404,7 +404,6 @@ class Search {
   const Checkpoint& checkpoint_;
   const Means& means_;
   const Limits& limits_;
-  const Options& options_;
   const Effort& effort_;
   ThreadPool& pool_;
   const Progress& progress_;

@@ -79,6 +79,7 @@ Knapsack::Knapsack(Items items, uint64_t most_bytes, int64_t cells)
   for (const auto& choices : items_) {
     const uint64_t least = least_of(choices);
     std::vector<int64_t> weights;
+    weights.reserve(choices.size());
     for (const Choice& c : choices)
       weights.push_back(static_cast<int64_t>((c.bytes - least + unit_ - 1) / unit_));
     std::vector<double> next(best_.size(), std::numeric_limits<double>::infinity());

@@ -81,7 +81,7 @@ std::optional<uint64_t> budget_of(const Limits& limits, const Fixed& fixed) {
 
 tl::unexpected<Error> too_small(const Fixed& fixed, uint64_t least) {
   return bad_input(fmt::format(
-      "no choice of codecs is that small: the smallest possible here is a file of {:.1f} MB, {:.2f} bits "
+      "no choice of codecs is that small: the smallest possible here is a file of {:.4g} MB, {:.2f} bits "
       "per weight",
       megabytes(fixed.file + least), 8.0 * static_cast<double>(fixed.tensors + least) / fixed.weights));
 }
@@ -135,7 +135,7 @@ class Search {
     Tried tried{picks, bytes_of(picks), model_.predict(model_.damage(picks)), {}, name};
     LISSOM_TRY(tried.kld, measured_.plan(Probe::Text::verify, picks));
     progress_.say(LogLevel::info,
-                  fmt::format("search: {:.1f} MB, predicted KL {:.4f}, verified {:.4f} ± {:.4f}{}",
+                  fmt::format("search: {:.4g} MB, predicted KL {:.3g}, verified {:.3g} ± {:.2g}{}",
                               megabytes(fixed_.file + tried.bytes), tried.predicted, tried.kld.value,
                               tried.kld.error, name == "search" ? "" : " (" + name + ")"));
     model_.learn(picks, tried.kld.value);
@@ -221,7 +221,7 @@ class Search {
     }
     if (limits_.max_kld && best.kld.value > *limits_.max_kld)
       return limit_error(fmt::format(
-          "nothing within the size meets --max-kld {:g}: the best reached is {:.4f} ± {:.4f} with {:.1f} MB",
+          "nothing within the size meets --max-kld {:g}: the best reached is {:.3g} ± {:.2g} with {:.4g} MB",
           *limits_.max_kld, best.kld.value, best.kld.error, megabytes(fixed_.file + best.bytes)));
     return best;
   }
@@ -335,7 +335,7 @@ class Search {
     if (met) return *met;
     const Tried& best = *std::ranges::min_element(tried_, {}, [](const Tried& t) { return t.kld.value; });
     return limit_error(fmt::format(
-        "no choice of codecs meets --max-kld {:g}: the best reached is {:.5f} ± {:.5f} with {:.1f} MB", limit,
+        "no choice of codecs meets --max-kld {:g}: the best reached is {:.3g} ± {:.2g} with {:.4g} MB", limit,
         best.kld.value, best.kld.error, megabytes(fixed_.file + best.bytes)));
   }
 

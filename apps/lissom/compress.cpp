@@ -173,7 +173,7 @@ void add_compress(CLI::App& app, int& exit_code) {
   verb.option(
       "--effort", a->effort,
       "fast: statistics alone; default: learn the values for some minutes; high: for up to an hour. The "
-      "latter two need the engine (LibTorch)");
+      "latter two need the engine (LibTorch). A search measures more with each");
   verb.option("--ram", a->ram, "Memory that learning may take: 6GB; else what is free");
   verb.option("--calib", a->calib,
               "Text for the importance statistics, or none; else the model samples its own");

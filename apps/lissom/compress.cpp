@@ -125,6 +125,7 @@ int run(const Arguments& a) {
   end_progress();
   if (!outcome) {
     fail(outcome.error());
+    if (outcome.error().kind == ErrorKind::limit) return 1;
     if (outcome.error().kind != ErrorKind::cancelled) return 2;
     std::fputs("lissom: what is done is kept; the same command goes on from there\n", stderr);
     return kInterrupted;
@@ -166,12 +167,14 @@ void add_compress(CLI::App& app, int& exit_code) {
               "Q4_K_M and the like, or a YAML file; several with commas. "
               "Of a folder: w4a16-g128 and the like, w8a8, fp8, nvfp4a16, mxfp4a16")
       .comma_separated();
-  verb.option("--bpw", a->job.bits_per_weight, "The best scheme within so many bits per weight").positive();
-  verb.option("--size", a->size, "The best scheme whose file is no larger: 80MB, 1.5GB");
+  verb.option("--bpw", a->job.bits_per_weight,
+              "The best choice of codecs, tensor by tensor, within so many bits per weight")
+      .positive();
+  verb.option("--size", a->size, "The best choice of codecs whose file is no larger: 80MB, 1.5GB");
   verb.option(
       "--effort", a->effort,
       "fast: statistics alone; default: learn the values for some minutes; high: for up to an hour. The "
-      "latter two need the engine (LibTorch)");
+      "latter two need the engine (LibTorch). A search measures more with each");
   verb.option("--ram", a->ram, "Memory that learning may take: 6GB; else what is free");
   verb.option("--calib", a->calib,
               "Text for the importance statistics, or none; else the model samples its own");
@@ -184,7 +187,10 @@ void add_compress(CLI::App& app, int& exit_code) {
       .show_default();
   verb.option("--ctx", a->job.context, "Tokens per window of the evaluation").show_default();
   verb.flag("--no-verify", a->no_verify, "Do not evaluate what was written");
-  verb.option("--max-kld", a->max_kld, "Exit 1 where the mean KL divergence (nats) is larger");
+  verb.option(
+      "--max-kld", a->max_kld,
+      "Exit 1 where the mean KL divergence (nats) is larger; without scheme, target or size: the smallest file "
+      "that meets it");
   verb.option("--max-ppl-delta", a->max_ppl_delta, "Exit 1 where perplexity grows by more");
   verb.option("--disk", a->disk,
               "Of org/name on the hub, hold so much at a time (6GB): a shard is fetched when it is needed "
@@ -200,7 +206,8 @@ void add_compress(CLI::App& app, int& exit_code) {
       "Examples:\n"
       "  lissom compress ./SmolLM2-135M --target balanced -o smollm2.gguf\n"
       "  lissom compress ./SmolLM2-135M -o out --target quality,balanced,size --report out\n"
-      "  lissom compress model.gguf --size 80MB --calib text.txt --max-kld 0.05\n"
+      "  lissom compress model.gguf --size 80MB --calib text.txt -o model-80MB.gguf\n"
+      "  lissom compress ./SmolLM2-135M --max-kld 0.05 --calib text.txt --effort fast -o smallest.gguf\n"
       "  lissom compress org/name -o out.gguf -s IQ3_M --imatrix org.imatrix --no-verify --disk 6GB\n"
       "  lissom compress ./SmolLM2-135M -o smollm2.safetensors --format pack --scheme Q4_0\n"
       "  lissom compress ./SmolLM2-135M -o smollm2-awq --format awq --scheme w4a16-g64-asym\n"

@@ -29,6 +29,7 @@
 #include "pipeline/machine.h"
 #include "pipeline/pack_job.h"
 #include "pipeline/record.h"
+#include "pipeline/search_job.h"
 #include "pipeline/texts.h"
 #include "report/report.h"
 
@@ -47,6 +48,8 @@ struct Target {
   Plan plan;
   fs::path out;
   std::string key;  ///< all that its result depends on
+  /// Scheme and plan stand in for what a search is still to choose.
+  bool searched = false;
 };
 
 /// One run of the job: what is known so far.
@@ -66,6 +69,7 @@ struct Run {
   std::vector<std::string> warnings;
 
   std::optional<Importance> importance;
+  std::string calibration;           ///< the text, where a search wants it
   std::optional<Learning> learning;  ///< where values are learned
   DistillText learning_text;
   std::string evaluation;  ///< the text
@@ -90,6 +94,36 @@ std::string stem_of(const Checkpoint& checkpoint) {
 
 // ---------------------------------------------------------------- what to make
 
+/// What stands in for the scheme that a search will choose: of the size that its file may have.
+Result<Scheme> searched_scheme(const Run& run) {
+  LISSOM_CHECK(search::check_size(run.checkpoint, search_limits(run.job), true));
+  Scheme scheme;
+  if (run.job.bits_per_weight > 0 || run.job.file_bytes > 0) {
+    auto fits = pick_scheme(run.checkpoint, run.job.bits_per_weight, run.job.file_bytes, true);
+    if (!fits) fits = builtin_scheme("size");
+    LISSOM_TRY(scheme, std::move(fits));
+  } else {
+    LISSOM_TRY(scheme, builtin_scheme("Q8_0"));
+  }
+  scheme.name = "search";
+  return scheme;
+}
+
+/// The scheme of a job that names none.
+Result<Scheme> unnamed_scheme(Run& run, bool& searched) {
+  const CompressJob& job = run.job;
+  if (writes_pack(job)) return find_pack_scheme("balanced");
+  if (wants_search(job)) {
+    const std::string obstacle = search_obstacle(run.checkpoint, job, run.data_free);
+    searched = obstacle.empty();
+    if (searched) return searched_scheme(run);
+    run.progress.say(LogLevel::info, "no search, a built-in scheme is taken: " + obstacle);
+  }
+  if (job.bits_per_weight > 0 || job.file_bytes > 0)
+    return pick_scheme(run.checkpoint, job.bits_per_weight, job.file_bytes, !run.data_free);
+  return builtin_scheme("balanced");
+}
+
 Result<void> resolve_targets(Run& run) {
   const CompressJob& job = run.job;
   if (writes_folder(job)) {
@@ -104,13 +138,11 @@ Result<void> resolve_targets(Run& run) {
   for (const std::string& name : job.schemes) {
     LISSOM_TRY(schemes.emplace_back(), pack ? find_pack_scheme(name) : find_scheme(name));
   }
-  if (job.bits_per_weight > 0 || job.file_bytes > 0) {
-    if (!schemes.empty()) return bad_input("a size and a scheme: give one of the two");
-    LISSOM_TRY(schemes.emplace_back(),
-               pick_scheme(run.checkpoint, job.bits_per_weight, job.file_bytes, !run.data_free));
-  }
+  if ((job.bits_per_weight > 0 || job.file_bytes > 0) && !schemes.empty())
+    return bad_input("a size and a scheme: give one of the two");
+  bool searched = false;
   if (schemes.empty()) {
-    LISSOM_TRY(schemes.emplace_back(), pack ? find_pack_scheme("balanced") : builtin_scheme("balanced"));
+    LISSOM_TRY(schemes.emplace_back(), unnamed_scheme(run, searched));
   }
   std::error_code code;
   run.folder =
@@ -126,6 +158,7 @@ Result<void> resolve_targets(Run& run) {
     LISSOM_TRY(target.plan,
                make_plan_for(run.checkpoint, scheme, !run.data_free, pack ? PlanFor::pack : PlanFor::gguf));
     target.scheme = std::move(scheme);
+    target.searched = searched;
     run.targets.push_back(std::move(target));
   }
   return {};
@@ -162,8 +195,8 @@ Result<void> plan_shards(Run& run) {
   if (shards == nullptr) return {};
   const CompressJob& job = run.job;
   const bool statistics = !run.data_free && !job.imatrix, several = run.targets.size() > 1;
-  const bool folder = writes_folder(job) || writes_pack(job);
-  if (!statistics && !several && !folder) {
+  const bool folder = writes_folder(job) || writes_pack(job), searched = run.targets.front().searched;
+  if (!statistics && !several && !folder && !searched) {
     LISSOM_TRY(const auto metadata, CheckpointDigest::begin(run.checkpoint));
     run.source_identity = "hub:" + sha256_hex(metadata->finish() + "\n" + shards->identity());
   }
@@ -174,6 +207,7 @@ Result<void> plan_shards(Run& run) {
   needs(statistics, "for statistics (--calib none or --imatrix FILE does without)");
   needs(run.verify, "for the evaluation (--no-verify does without)");
   needs(several, "for several targets (make one at a time)");
+  needs(searched, "for the search (--scheme does without)");
   needs(folder, "for this format, whose digest comes first");
   if (job.disk > 0 && !whole.empty() && shards->missing() > job.disk)
     return bad_input(
@@ -198,8 +232,10 @@ Result<void> open_source(Run& run) {
 void make_keys(Run& run) {
   for (Target& target : run.targets) {
     std::string codecs;
-    for (const PlanEntry& entry : target.plan.entries) codecs += entry.tensor + " " + entry.codec + "\n";
     const CompressJob& job = run.job;
+    if (target.searched) codecs = search_description(job);
+    for (const PlanEntry& entry : target.plan.entries)
+      if (!target.searched) codecs += entry.tensor + " " + entry.codec + "\n";
     target.key = sha256_hex(fmt::format("{}\n{}\n{}\n{}\n{} {}\n{} {} {}\n{}\n{}", LISSOM_VERSION,
                                         run.source_identity + run.digest, target.scheme.name, codecs,
                                         run.texts.calibration.description, job.calib_chunks,
@@ -267,6 +303,7 @@ Result<void> make_importance(Run& run, Source& source) {
   }
   LISSOM_TRY(const std::string text, calibration_text(job, plan, source, run.progress));
   LISSOM_TRY(const Tokenizer* tokenizer, source.tokenizer());
+  if (run.targets.front().searched) run.calibration = text;
   if (run.verify) LISSOM_CHECK(check_disjoint(run, text, *tokenizer));
   if (!run.importance) {
     source.unload();  // it was only needed to write text
@@ -354,6 +391,21 @@ Result<void> verify_target(Run& run, const Target& target, Json& result) {
   return {};
 }
 
+/// Chooses the target's scheme.
+Result<Json> search_for(Run& run, Target& target) {
+  Source source(run.checkpoint, run.job.threads);
+  if (run.calibration.empty()) {
+    LISSOM_TRY(run.calibration, search_text(run.job, run.texts.calibration, source, run.progress));
+  }
+  const std::string key = sha256_hex(fmt::format("{}\n{}\n{} {}", run.digest, run.texts.calibration.description,
+                                                 run.job.calib_chunks, run.job.seed));
+  LISSOM_TRY(const search::Found found,
+             run_search(run.job, target.out, key, run.calibration, run.importance, source, run.progress));
+  target.scheme = found.scheme;
+  LISSOM_TRY(target.plan, make_plan(run.checkpoint, target.scheme, !run.data_free));
+  return search_json(found, target.out);
+}
+
 /// Leaves the values that the target is to be encoded from in `state`.
 Result<Json> learn(Run& run, const Target& target, const fs::path& state) {
   Source source(run.checkpoint, run.job.threads);
@@ -421,8 +473,12 @@ Result<Json> make_pack_target(Run& run, const Target& target) {
   return make_pack(run.checkpoint, run.job, wanted, run.progress);
 }
 
-Result<Json> make_target(Run& run, const Target& target) {
+Result<Json> make_target(Run& run, Target& target) {
   LISSOM_CHECK(prepare(run));
+  Json searched;
+  if (target.searched) {
+    LISSOM_TRY(searched, search_for(run, target));
+  }
   run.progress.say(LogLevel::info,
                    fmt::format("{}: {:.2f} bits per weight", target.out.string(), target.plan.bits_per_weight));
   if (writes_pack(run.job)) {
@@ -436,7 +492,10 @@ Result<Json> make_target(Run& run, const Target& target) {
                                             run.importance, run.digest, run.progress)
                               : make_gguf_target(run, target));
   result["path"] = target.out.string();
+  if (target.searched) result["search"] = std::move(searched);
   if (run.verify) LISSOM_CHECK(verify_target(run, target, result));
+  std::error_code code;
+  if (target.searched) fs::remove(search_journal(target.out), code);
   return result;
 }
 
@@ -641,7 +700,7 @@ Result<CompressOutcome> run_compress(const CompressJob& job, const Progress& all
     fs::create_directories(job.out, code);
     if (code) return io_error(job.out.string() + ": " + code.message());
   }
-  for (const Target& target : run.targets) {
+  for (Target& target : run.targets) {
     std::optional<Json> earlier = take_over(run, target);
     Json result;
     if (earlier) {

@@ -143,6 +143,81 @@ TEST_F(CompressJobTest, FinishedWorkIsTakenOver) {
   EXPECT_EQ(other->reused, 0);
 }
 
+TEST_F(CompressJobTest, ASizeIsSearchedFor) {
+  CompressJob j = job("");
+  j.schemes.clear();
+  j.bits_per_weight = 6;
+  j.report = dir_ / "report";
+  const auto outcome = run_compress(j, {});
+  ASSERT_TRUE(outcome) << outcome.error().message;
+  const Json& result = outcome->report["results"][0];
+  EXPECT_EQ(result["scheme"], "search");
+  EXPECT_LE(result["bits_per_weight"].get<double>(), 6.0);
+  EXPECT_GT(result["search"]["frontier"].size(), 5U);
+  EXPECT_GT(result["search"]["kld"].get<double>(), 0.0);
+  EXPECT_FALSE(fs::exists(dir_ / "out.gguf.search"));
+  // Its plan is a scheme like any other, and gives the same bytes.
+  CompressJob again = job((dir_ / "out.gguf.scheme.yaml").string());
+  again.out = dir_ / "again.gguf";
+  again.verify = false;
+  const auto repeated = run_compress(again, {});
+  ASSERT_TRUE(repeated) << repeated.error().message;
+  EXPECT_EQ(*file_sha256(again.out), *file_sha256(j.out));
+  // A divergence alone asks for the smallest file that meets it.
+  j.bits_per_weight = 0;
+  j.max_kld = 1.0;
+  const auto smallest = run_compress(j, {});
+  ASSERT_TRUE(smallest) << smallest.error().message;
+  EXPECT_TRUE(smallest->limits_met);
+  EXPECT_LE(smallest->report["results"][0]["search"]["kld_bound"].get<double>(), 1.0);
+  // With a scheme it is a limit and no wish.
+  j.schemes = {"Q8_0"};
+  const auto named = run_compress(j, {});
+  ASSERT_TRUE(named) << named.error().message;
+  EXPECT_EQ(named->report["results"][0]["scheme"], "Q8_0");
+  EXPECT_GT(named->report["results"][0]["file_bytes"], smallest->report["results"][0]["file_bytes"]);
+}
+
+TEST_F(CompressJobTest, AStoppedSearchGoesOn) {
+  CompressJob j = job("");
+  j.schemes.clear();
+  j.bits_per_weight = 6;
+  j.verify = false;
+  ASSERT_TRUE(run_compress(j, {}));
+  const std::string whole = *file_sha256(j.out);
+  fs::remove(j.out);
+  Progress progress;
+  int measured = 0;
+  progress.step = [&](std::string_view stage, int64_t, int64_t, std::string_view) {
+    if (stage == "search") ++measured;
+  };
+  progress.cancelled = [&] { return measured > 12; };
+  const auto stopped = run_compress(j, progress);
+  ASSERT_FALSE(stopped);
+  EXPECT_EQ(stopped.error().kind, ErrorKind::cancelled);
+  EXPECT_TRUE(fs::exists(dir_ / "out.gguf.search"));
+  EXPECT_FALSE(fs::exists(j.out));
+  const auto resumed = run_compress(j, {});
+  ASSERT_TRUE(resumed) << resumed.error().message;
+  EXPECT_GT(resumed->report["results"][0]["search"]["remembered"].get<int>(), 5);
+  EXPECT_EQ(*file_sha256(j.out), whole);
+  EXPECT_FALSE(fs::exists(dir_ / "out.gguf.search"));
+}
+
+TEST_F(CompressJobTest, WithoutTextASchemeOfTheSizeIsTaken) {
+  CompressJob j = job("");
+  j.schemes.clear();
+  j.bits_per_weight = 6;
+  j.data_free = true;
+  std::string said;
+  Progress progress;
+  progress.log = [&](LogLevel, std::string_view text) { said += std::string(text) + "\n"; };
+  const auto outcome = run_compress(j, progress);
+  ASSERT_TRUE(outcome) << outcome.error().message;
+  EXPECT_NE(outcome->report["results"][0]["scheme"], "search");
+  EXPECT_THAT(said, HasSubstr("no search, a built-in scheme is taken: --calib none"));
+}
+
 TEST_F(CompressJobTest, TheTailOfACalibrationTextIsKeptForJudging) {
   std::ofstream text(dir_ / "text.txt");
   for (int i = 0; i < 400; ++i) text << "line " << i * i * 7919 << " says " << i * 31 << " times " << i << "\n";

@@ -137,6 +137,57 @@ std::string size_chart(const Json& report) {
          "standard errors to each side.</figcaption></figure>\n";
 }
 
+std::string frontier_chart(const Json& result) {
+  struct Mark {
+    double bytes, predicted, kld, error;
+    bool searched, verified;
+    std::string name;
+  };
+  std::vector<Mark> marks;
+  const Json& frontier = member(member(result, "search"), "frontier");
+  if (!frontier.is_array() || frontier.size() > 1000) return "";
+  Axes axes{1e18, 0, 1e18, -1e18};
+  for (const Json& point : frontier) {
+    const auto bytes = number(point, "file_bytes"), predicted = number(point, "predicted_kld");
+    if (!bytes || !predicted || *bytes <= 0 || !std::isfinite(*bytes) || !std::isfinite(*predicted)) continue;
+    const auto kld = number(point, "kld");
+    Mark m{*bytes / 1e6,
+           std::log10(std::max(*predicted, 1e-8)),
+           std::log10(std::max(kld.value_or(*predicted), 1e-8)),
+           number(point, "kld_error").value_or(0),
+           text(point, "name") == "search",
+           kld.has_value(),
+           text(point, "name")};
+    axes.x0 = std::min(axes.x0, m.bytes);
+    axes.x1 = std::max(axes.x1, m.bytes);
+    axes.y0 = std::min({axes.y0, m.predicted, m.kld});
+    axes.y1 = std::max({axes.y1, m.predicted, m.kld});
+    marks.push_back(std::move(m));
+  }
+  if (marks.size() < 2) return "";
+  std::ranges::stable_sort(marks, {}, &Mark::bytes);
+  const double margin = std::max((axes.x1 - axes.x0) * 0.06, axes.x1 * 0.02);
+  axes = {std::max(0.0, axes.x0 - margin), axes.x1 + margin, axes.y0 - 0.2, axes.y1 + 0.2};
+  std::string line, dots;
+  for (const Mark& m : marks) {
+    const double x = axes.x(m.bytes), y = axes.y(m.kld);
+    if (m.searched && !m.verified) line += fmt::format("{:.1f},{:.1f} ", x, axes.y(m.predicted));
+    if (m.searched && !m.verified) continue;
+    dots += fmt::format(
+        R"(<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="{}"><title>{}: {:.1f} MB, predicted {:.3g}{}</title></circle>)",
+        m.verified ? "dot" : "ring", x, y, m.verified ? 6 : 4, m.name, m.bytes, std::pow(10, m.predicted),
+        m.verified ? fmt::format(", verified {:.3g} ± {:.2g}", std::pow(10, m.kld), m.error) : "");
+    if (!m.searched)
+      dots += fmt::format(R"(<text class="axis" x="{:.1f}" y="{:.1f}">{}</text>)", x + 8, y + 4, m.name);
+  }
+  return fmt::format(
+             R"(<figure><svg viewBox="0 0 {} {}" role="img" aria-label="predicted divergence against size">)",
+             kWidth, kHeight) +
+         grid_of(axes) + fmt::format(R"(<polyline class="path" points="{}"/>)", line) + dots +
+         "</svg><figcaption>The line: what the search expects of the best plan of each size. Rings: what it "
+         "expects of built-in schemes. Dots: plans that were run.</figcaption></figure>\n";
+}
+
 std::string layer_map(const Json& result) {
   struct Cell {
     double error;

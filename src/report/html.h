@@ -27,6 +27,8 @@ namespace lissom::html {
 
 /// Size against KL divergence, one point per result.
 [[nodiscard]] std::string size_chart(const Json& report);
+/// Of a result that a search has chosen: the divergence that it expects of each size. Empty for others.
+[[nodiscard]] std::string frontier_chart(const Json& result);
 /// Error of each kind of tensor in each layer.
 [[nodiscard]] std::string layer_map(const Json& result);
 /// Of a diagnosis: error of the hidden states and own error of each block; what restoring a block brings back.

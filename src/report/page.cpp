@@ -40,7 +40,7 @@ figure { margin:0; background:var(--card); border:1px solid var(--line); border-
 figcaption { color:var(--soft); font-size:13px; } svg { display:block; width:100%; height:auto; }
 svg text { fill:var(--ink); font:13px system-ui,"DejaVu Sans",sans-serif; } svg .axis { fill:var(--soft); font-size:12px; }
 svg .grid { stroke:var(--line); } svg .source { stroke:var(--soft); stroke-dasharray:5 4; }
-svg .dot { fill:var(--accent); } svg .bar { stroke:var(--accent); stroke-width:1.5; }
+svg .dot { fill:var(--accent); } svg .ring { fill:none; stroke:var(--soft); } svg .bar { stroke:var(--accent); stroke-width:1.5; }
 svg .path { stroke:var(--accent); stroke-width:1.5; fill:none; opacity:.45; }
 svg .cell { fill:rgb(var(--hot)); } svg .bad { fill:var(--bad); } svg .none { fill:none; stroke:var(--line); }
 details { margin:12px 0; } summary { cursor:pointer; font-weight:600; padding:4px 0; }

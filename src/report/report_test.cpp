@@ -138,6 +138,45 @@ TEST(Report, ChartSurvivesOddNumbers) {
     }
 }
 
+TEST(Report, ShowsHowAPlanWasChosen) {
+  Json r = result("search", 8e7, 0.05);
+  const std::string evil = "<script>alert(1)</script>";
+  r["search"] = {{"scheme_file", "out.gguf.scheme.yaml"},
+                 {"kld", 0.048},
+                 {"kld_error", 0.001},
+                 {"kld_bound", 0.0497},
+                 {"windows", 8},
+                 {"measurements", 77},
+                 {"remembered", 3},
+                 {"seconds", 60.0},
+                 {"frontier",
+                  {{{"name", "search"}, {"file_bytes", 7e7}, {"predicted_kld", 0.2}},
+                   {{"name", evil}, {"file_bytes", 9e7}, {"predicted_kld", 0.04}},
+                   {{"name", "search"},
+                    {"file_bytes", 8e7},
+                    {"predicted_kld", 0.05},
+                    {"kld", 0.048},
+                    {"kld_error", 0.001}}}}};
+  const std::string page = report_html(report_of({r}));
+  EXPECT_THAT(page, AllOf(HasSubstr("77 measurements"), HasSubstr("below 0.0497"), HasSubstr("class=\"ring\""),
+                          HasSubstr("predicted 0.05, verified 0.048"), Not(HasSubstr(evil))));
+  EXPECT_EQ(report_html(report_of({result("a", 8e7, 0.05)})).find("How the codecs were chosen"),
+            std::string::npos);
+  for (const Json& odd :
+       {Json(), Json(7), Json("x"), Json::array({1, "a", nullptr}), Json::object(), Json(1e300)}) {
+    Json broken = r;
+    broken["search"]["frontier"] = odd;
+    EXPECT_THAT(report_html(report_of({broken})), HasSubstr("</html>"));
+    for (const char* key : {"name", "file_bytes", "predicted_kld", "kld", "kld_error"}) {
+      broken = r;
+      for (Json& point : broken["search"]["frontier"]) point[key] = odd;
+      const std::string text = report_html(report_of({broken}));
+      EXPECT_THAT(text, HasSubstr("</html>"));
+      EXPECT_LT(text.size(), 200000U);
+    }
+  }
+}
+
 TEST(Report, MergesResultsOfOneSource) {
   const auto merged =
       merge_reports({report_of({result("a", 1, 1), result("b", 2, 2)}), report_of({result("b", 3, 3)})});

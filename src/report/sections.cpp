@@ -211,6 +211,35 @@ std::string left_out(const Json& report) {
   return out;
 }
 
+/// How a plan was chosen, for results of a search.
+std::string searches(const Json& report) {
+  std::string out;
+  for (const Json& r : results_of(report)) {
+    const Json& search = member(r, "search");
+    if (!search.is_object()) continue;
+    out += fmt::format(
+        "<h2>How the codecs were chosen</h2><p>{}: {} measurements on the model in {} s ({} of them an earlier "
+        "run's). On {} windows of calibration text the plan has a mean KL divergence of {}, below {} with 95% "
+        "confidence. <code>--scheme {}</code> makes it again.</p>\n",
+        text(r, "scheme"), text(search, "measurements"), figure(number(search, "seconds"), 0),
+        text(search, "remembered"), text(search, "windows"),
+        with_error(number(search, "kld"), number(search, "kld_error")), small(number(search, "kld_bound")),
+        text(search, "scheme_file"));
+    out += frontier_chart(r);
+    out +=
+        "<details><summary>Plans and sizes</summary><div class=\"scroll tall\"><table "
+        "class=\"tight\"><thead>" +
+        cells("th", {"plan", "file", "bits", "KL expected", "KL verified"}) + "</thead><tbody>";
+    if (const Json& frontier = member(search, "frontier"); frontier.is_array())
+      for (const Json& p : frontier)
+        out += cells(
+            "td", {text(p, "name"), megabytes(number(p, "file_bytes")), figure(number(p, "bits_per_weight"), 2),
+                   small(number(p, "predicted_kld")), with_error(number(p, "kld"), number(p, "kld_error"))});
+    out += "</tbody></table></div></details>\n";
+  }
+  return out;
+}
+
 std::string tensor_rows(const Json& result) {
   std::string out;
   const Json& tensors = member(result, "tensors");
@@ -302,7 +331,7 @@ std::string report_html(const Json& report) {
   std::string body = header(report) + tiles(report);
   if (const std::string chart = size_chart(report); !chart.empty())
     body += "<h2>Size against divergence</h2>" + chart;
-  body += comparison(report) + left_out(report) + tensor_tables(report) + provenance(report);
+  body += comparison(report) + searches(report) + left_out(report) + tensor_tables(report) + provenance(report);
   return page(name + " – compression report", body);
 }
 

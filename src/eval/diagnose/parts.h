@@ -7,7 +7,7 @@
 
 #include "base/threads.h"
 #include "eval/diagnose/diagnose.h"
-#include "eval/diagnose/staged.h"
+#include "eval/staged.h"
 
 namespace lissom {
 

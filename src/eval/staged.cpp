@@ -1,4 +1,4 @@
-#include "eval/diagnose/staged.h"
+#include "eval/staged.h"
 
 #include <algorithm>
 #include <new>

@@ -108,7 +108,7 @@ def policy(arguments, folder):
             found = json.loads(lissom("diagnose", model, out, "--text", arguments.text, "--chunks", arguments.chunks,
                                       "--scan-seconds", 0, "--no-generate", "--json", "-q"))["logits"]  # fmt: skip
             peak, steady, run = resident(out, arguments.threads)
-            speeds = [run[k] for k in ("prompt_tokens_per_second", "generated_tokens_per_second") if k in run]
+            speeds = [run[k] for k in ("prompt_tokens_per_second", "generate_tokens_per_second") if k in run]
             speeds = speeds or [v for k, v in run.items() if k.endswith("per_second")]
             cells = [f"{v:.0f}" for v in speeds] + ["–"] * (2 - len(speeds))
             print(f"| {name} | {label} | {out.stat().st_size / 1e6:.1f} | {found['cosine']:.5f} | "

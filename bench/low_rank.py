@@ -18,6 +18,7 @@ import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+K = r"attn_k\.weight"
 LISSOM = os.environ.get("LISSOM_BIN", str(ROOT / "build/release/lissom"))
 
 
@@ -32,7 +33,11 @@ def lissom(*arguments):
 def pack(model, out, codec, match, default, *options):
     """Writes a pack in which the tensors that match have this codec."""
     scheme = out.with_suffix(".yaml")
-    scheme.write_text(f"name: bench\ndefault: {default}\ntensors:\n  - {{match: '{match}', codec: '{codec}'}}\n")
+    rules = [(match, codec)]
+    if match == K:  # the middle third of a fused q, k, v
+        rules.append((r"attn_qkv\.weight", f"stacked_v1:{default}|{codec}|{default}"))
+    lines = [f"  - {{match: '{m}', codec: '{c}'}}\n" for m, c in rules]
+    scheme.write_text(f"name: bench\ndefault: {default}\ntensors:\n" + "".join(lines))
     lissom("compress", model, "-o", out, "--format", "pack", "-s", scheme, "--no-verify", "-q", *options)
     return out
 
@@ -104,11 +109,11 @@ def policy(arguments, folder):
             if arguments.calib:
                 rows.append((f"K {codec}, whitened", folder / "k.safetensors", codec, calibrated))
         for label, out, codec, options in rows:
-            pack(model, out, codec or "BF16", r"attn_k\.weight", "BF16", *(options or ("--calib", "none")))
+            pack(model, out, codec or "BF16", K, "BF16", *(options or ("--calib", "none")))
             found = json.loads(lissom("diagnose", model, out, "--text", arguments.text, "--chunks", arguments.chunks,
                                       "--scan-seconds", 0, "--no-generate", "--json", "-q"))["logits"]  # fmt: skip
             peak, steady, run = resident(out, arguments.threads)
-            speeds = [run[k] for k in ("prompt_tokens_per_second", "generated_tokens_per_second") if k in run]
+            speeds = [run[k] for k in ("prompt_tokens_per_second", "generate_tokens_per_second") if k in run]
             speeds = speeds or [v for k, v in run.items() if k.endswith("per_second")]
             cells = [f"{v:.0f}" for v in speeds] + ["–"] * (2 - len(speeds))
             print(f"| {name} | {label} | {out.stat().st_size / 1e6:.1f} | {found['cosine']:.5f} | "

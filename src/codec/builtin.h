@@ -7,6 +7,7 @@
 namespace lissom {
 
 [[nodiscard]] const CodecFamily& svd_int8_family();
+[[nodiscard]] const CodecFamily& stacked_family();
 
 [[nodiscard]] const BlockCodec& f32_codec();
 [[nodiscard]] const BlockCodec& f16_codec();

@@ -23,6 +23,7 @@ std::span<const Codec* const> codecs() {
 std::span<const CodecFamily* const> codec_families() {
   static const auto list = std::to_array<const CodecFamily*>({
       &svd_int8_family(),
+      &stacked_family(),
   });
   return list;
 }
@@ -33,7 +34,7 @@ constexpr size_t kMaxName = 128;
 
 /// Codecs of families, made once and kept: what finds them holds on to the pointer.
 Result<const Codec*> of_family(const CodecFamily& family, std::string_view name, std::string_view parameters) {
-  static std::mutex mutex;
+  static std::recursive_mutex mutex;  // a family may ask for the codecs that it is made of
   static std::map<std::string, std::unique_ptr<Codec>, std::less<>> made;
   const std::lock_guard lock(mutex);
   if (const auto found = made.find(name); found != made.end()) return found->second.get();

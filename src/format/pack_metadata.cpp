@@ -200,7 +200,9 @@ Result<GgufMetadata> metadata_from_json(std::string_view text, const std::string
   LISSOM_TRY(const Json json, parse_json(text, origin));
   if (!json.is_object()) return bad_input(origin + ": expected an object");
   GgufMetadata metadata;
-  for (const auto& [key, entry] : json.items()) {
+  for (const auto& item : json.items()) {
+    const std::string& key = item.key();
+    const Json& entry = item.value();
     const auto refuse = [&](const std::string& why) {
       return bad_input(origin + ": key " + in_quotes(key) + ": " + why);
     };

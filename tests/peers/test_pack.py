@@ -76,7 +76,7 @@ def test_the_documents_decoder_reads_the_weights(pack, as_f32):
     for tensor in reader.tensors:
         ours = np.asarray(tensor.data, np.float32)
         theirs = weights[tensor.name][1]
-        assert np.abs(ours.reshape(theirs.shape) - theirs).max() <= 2e-6 * np.abs(theirs).max(), tensor.name
+        assert np.abs(ours.reshape(theirs.shape) - theirs).max() <= 5e-6 * np.abs(theirs).max(), tensor.name
 
 
 def test_numpys_reader_opens_it_too(pack):

@@ -37,5 +37,9 @@ namespace lissom {
 [[nodiscard]] const BlockCodec& f8_e4m3_codec();
 [[nodiscard]] const BlockCodec& f8_e5m2_codec();
 [[nodiscard]] const BlockCodec& f64_codec();
+[[nodiscard]] const Codec& lissom_2_codec();
+[[nodiscard]] const Codec& lissom_2_5_codec();
+[[nodiscard]] const Codec& lissom_3_codec();
+[[nodiscard]] const Codec& lissom_4_codec();
 
 }  // namespace lissom

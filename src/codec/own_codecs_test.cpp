@@ -166,7 +166,8 @@ TEST(Trellis, ErrorIsNearTheBoundOfRateAndDistortion) {
        {std::pair{"lissom_2_v1", 2.0}, {"lissom_2_5_v1", 2.5}, {"lissom_3_v1", 3.0}, {"lissom_4_v1", 4.0}}) {
     const double error = relative_error(w, round_trip(*find_codec(name), shape, w));
     EXPECT_GT(error, std::pow(2, -rate)) << name;
-    EXPECT_LT(error, 1.16 * std::pow(2, -rate)) << name;
+    // Half of the columns at 2 and half at 3 bits are not 2.5 bits everywhere.
+    EXPECT_LT(error, (rate == 2.5 ? 1.25 : 1.16) * std::pow(2, -rate)) << name;
   }
 }
 
@@ -307,7 +308,7 @@ TEST(OwnCodecs, ParametersInNames) {
 }
 
 TEST(Vectors, CodebookFindsWhatIsThere) {
-  // Two columns of four matter, and hold 16 × 16 values: the points lie there.
+  // Two columns of four matter, and hold 16 pairs of values: the points lie there.
   std::mt19937 random(17);
   std::vector<float> x(4096 * 4);
   for (size_t i = 0; i < x.size(); ++i)

@@ -16,7 +16,7 @@ std::vector<float> relative_importance(std::span<const float> importance, int64_
   if (!(sum > 0)) return relative;
   for (size_t j = 0; j < relative.size(); ++j)
     relative[j] =
-        static_cast<float>(static_cast<double>(importance[j]) / sum * static_cast<double>(cols) + 1e-3);
+        static_cast<float>(static_cast<double>(importance[j]) / sum * static_cast<double>(cols) + 1e-2);
   return relative;
 }
 

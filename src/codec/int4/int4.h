@@ -40,7 +40,7 @@ void store(std::span<std::byte> part, size_t i, T value) {
 }
 /// `size` bytes an element.
 [[nodiscard]] Component component(const char* suffix, const char* type, const Shape& shape, int64_t size);
-/// cols values: importance over its mean, with a floor of a thousandth, since no text shows every input; 1
+/// cols values: importance over its mean, with a floor of a hundredth, since no text shows every input; 1
 /// where there is none.
 [[nodiscard]] std::vector<float> relative_importance(std::span<const float> importance, int64_t cols);
 

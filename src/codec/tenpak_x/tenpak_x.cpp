@@ -106,7 +106,7 @@ class TenpakX final : public Codec {
  public:
   [[nodiscard]] std::string_view name() const override { return "tenpak_x_v1"; }
   [[nodiscard]] int64_t column_multiple() const override { return 8; }
-  [[nodiscard]] ErrorInterval error_interval() const override { return {0.04, 0.1}; }
+  [[nodiscard]] ErrorInterval error_interval() const override { return {0.02, 0.1}; }
   [[nodiscard]] float max_magnitude() const override { return 32752.0F; }
   [[nodiscard]] std::vector<Component> components(const Shape& shape) const override {
     const int64_t cols = shape.cols(), rows = cols > 0 ? shape.elements() / cols : 0, some = rows > 0 ? 1 : 0;
@@ -124,6 +124,12 @@ class TenpakX final : public Codec {
     const std::vector<float> v = int4::relative_importance(importance, shape.cols());
     std::vector<float> left, right, x(weights.begin(), weights.end());
     low_rank(weights.data(), rows, cols, v, left, right);
+    for (size_t i = 0; i < rows; ++i) {
+      // F16 has too few bits down there for sums of products.
+      float largest = 0;
+      for (size_t j = 0; j < cols; ++j) largest = std::max(largest, std::fabs(x[i * cols + j]));
+      if (largest < 1e-4F) std::fill_n(left.begin() + static_cast<std::ptrdiff_t>(i * kRank), kRank, 0.0F);
+    }
     for (size_t i = 0; i < left.size(); ++i) store(parts[kLeft], i, float_to_half(left[i]));
     for (size_t i = 0; i < right.size(); ++i) store(parts[kRight], i, float_to_half(right[i]));
     for (size_t i = 0; i < rows; ++i) {
@@ -133,7 +139,7 @@ class TenpakX final : public Codec {
         square += static_cast<double>(x[i * cols + j]) * static_cast<double>(x[i * cols + j]);
       }
       const uint16_t half = float_to_half(static_cast<float>(std::sqrt(square / static_cast<double>(cols))));
-      const bool fine = half_to_float(half) >= 1e-6F && half_to_float(half) < 65504;
+      const bool fine = half_to_float(half) >= 1e-5F && half_to_float(half) < 65504;
       store(parts[kRowScales], i, fine ? half : uint16_t{0});
     }
     std::vector<float> scaled(x.size(), 0.0F);

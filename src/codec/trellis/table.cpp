@@ -96,8 +96,7 @@ float column_scale(uint8_t code) {
     constexpr std::array<float, 8> eighths{1.0F,          1.0905077326F, 1.1892071150F, 1.2968395546F,
                                            1.4142135623F, 1.5422108254F, 1.6817928305F, 1.8340080864F};
     for (int i = 1; i < 256; ++i)
-      list[static_cast<size_t>(i)] =
-          std::ldexp(eighths[static_cast<size_t>((i + 1) % 8)], (i + 1) / 8 - 32);
+      list[static_cast<size_t>(i)] = std::ldexp(eighths[static_cast<size_t>((i + 1) % 8)], (i + 1) / 8 - 32);
     return list;
   }();
   return scales[code];

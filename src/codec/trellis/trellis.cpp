@@ -51,17 +51,24 @@ struct Plan {
   [[nodiscard]] float at(int64_t row, int64_t col) const { return w[row * g.cols + col]; }
 };
 
+/// w², or that of four deviations where it is larger: what lies out there is the outliers' business and must
+/// not set a scale.
+double clipped_square(float w, double variance) {
+  return std::min(static_cast<double>(w) * static_cast<double>(w), 16 * variance);
+}
+
 /// Scales with which rows and columns have variance 1: the best fit of a Gaussian whose variance is a product.
 void fit_scales(Plan& p) {
   const auto rows = static_cast<size_t>(p.g.rows), cols = static_cast<size_t>(p.g.cols);
   std::vector<double> row2(rows, 1), col2(cols, 1);
-  for (int round = 0; round < 3; ++round) {
+  for (int round = 0; round < 7; ++round) {
+    // The first round knows no variance yet and clips nothing; each further one pulls an outlier's scale in.
+    const double clip = round > 0 ? 1 : 1e60;
     std::vector<double> sums(cols, 0);
     for (size_t i = 0; i < rows; ++i) {
       if (row2[i] <= 0) continue;
       const float* w = p.w + i * cols;
-      for (size_t j = 0; j < cols; ++j)
-        sums[j] += static_cast<double>(w[j]) * static_cast<double>(w[j]) / row2[i];
+      for (size_t j = 0; j < cols; ++j) sums[j] += clipped_square(w[j], clip * row2[i] * col2[j]) / row2[i];
     }
     const double largest = *std::max_element(sums.begin(), sums.end());
     for (size_t j = 0; j < cols; ++j) col2[j] = largest > 0 ? sums[j] / largest : 0;
@@ -70,7 +77,8 @@ void fit_scales(Plan& p) {
       double sum = 0, counted = 0;
       for (size_t j = 0; j < cols; ++j)
         if (col2[j] > 1e-18) {
-          sum += static_cast<double>(w[j]) * static_cast<double>(w[j]) / col2[j];
+          // Sums were divided by the largest: the variance of before is not comparable in the first two rounds.
+          sum += clipped_square(w[j], (round > 1 ? row2[i] * col2[j] : 1e60)) / col2[j];
           counted += 1;
         }
       row2[i] = counted > 0 ? sum / counted : 0;
@@ -88,8 +96,9 @@ void fit_rates(Plan& p) {
   std::vector<double> costs(cols, 0);
   for (int64_t i = 0; i < p.g.rows; ++i)
     for (size_t j = 0; j < cols; ++j) {
-      const double w = static_cast<double>(p.at(i, static_cast<int64_t>(j)));
-      costs[j] += w * w;
+      const double unit =
+          static_cast<double>(p.rows[static_cast<size_t>(i)]) * static_cast<double>(p.columns[j]);
+      costs[j] += clipped_square(p.at(i, static_cast<int64_t>(j)), unit * unit);
     }
   for (size_t j = 0; j < cols; ++j) costs[j] *= static_cast<double>(p.importance[j]);
   p.rates = choose_rates(costs, p.g.rate_sum);
@@ -102,7 +111,7 @@ void widen_rows(Plan& p) {
     const float scale = p.rows[static_cast<size_t>(i)];
     double best = HUGE_VAL;
     float chosen = 0;
-    for (float wide : {1.0F, 1.2F, 1.5F, 2.0F, 3.0F, 4.5F, 7.0F}) {
+    for (float wide : {1.0F, 1.2F, 1.5F, 2.0F, 3.0F, 4.5F, 7.0F, 12.0F, 20.0F}) {
       const float row = half_to_float(float_to_half(std::min(scale * wide, 65504.0F)));
       double error = 0;
       for (size_t j = 0; j < cols; ++j) {

@@ -38,5 +38,20 @@ namespace lissom {
 [[nodiscard]] const BlockCodec& f8_e4m3_codec();
 [[nodiscard]] const BlockCodec& f8_e5m2_codec();
 [[nodiscard]] const BlockCodec& f64_codec();
+[[nodiscard]] const Codec& int4_awq_codec();
+[[nodiscard]] const Codec& int4_residual_codec();
+[[nodiscard]] const Codec& int4_g8_fp16_codec();
+[[nodiscard]] const Codec& int4_opt_llama_codec();
+[[nodiscard]] const Codec& tenpak_x_codec();
+[[nodiscard]] const Codec& calibrated_vq_codec();
+[[nodiscard]] const Codec& int4_ultimate_codec();
+[[nodiscard]] const Codec& int4_hybrid_codec();
+[[nodiscard]] const Codec& lissom_2_codec();
+[[nodiscard]] const Codec& lissom_2_5_codec();
+[[nodiscard]] const Codec& lissom_3_codec();
+[[nodiscard]] const Codec& lissom_4_codec();
+
+[[nodiscard]] const CodecFamily& int4_awq_family();
+[[nodiscard]] const CodecFamily& calibrated_vq_family();
 
 }  // namespace lissom

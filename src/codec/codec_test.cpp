@@ -288,7 +288,8 @@ TEST(Codecs, OneNonZeroComesBackAndTheRestStaysSmall) {
         w[at] = c;
         const auto back = round_trip(*codec, shape, w);
         const auto* block = dynamic_cast<const BlockCodec*>(codec);
-        if (block != nullptr && block->round_width() > 1) {  // a codebook without a point of seven zeros
+        // A codebook without a point of seven zeros, or a code whose weights are not chosen one by one.
+        if (block != nullptr ? block->round_width() > 1 : codec->error_interval().high > 0.1) {
           EXPECT_GT(back[at] / c, 0.3F) << codec->name();
           EXPECT_LE(squared_error(w, back), 0.6 * energy(w)) << codec->name();
           continue;

@@ -11,11 +11,20 @@ namespace lissom {
 
 std::span<const Codec* const> codecs() {
   static const auto list = std::to_array<const Codec*>({
-      &f32_codec(),    &f16_codec(),    &bf16_codec(),    &q8_0_codec(),    &q4_0_codec(),  &q4_1_codec(),
-      &q5_0_codec(),   &q5_1_codec(),   &q2_k_codec(),    &q3_k_codec(),    &q4_k_codec(),  &q5_k_codec(),
-      &q6_k_codec(),   &iq4_nl_codec(), &iq4_xs_codec(),  &iq3_xxs_codec(), &iq3_s_codec(), &iq2_xxs_codec(),
-      &iq2_xs_codec(), &iq2_s_codec(),  &iq1_s_codec(),   &iq1_m_codec(),   &tq1_0_codec(), &tq2_0_codec(),
-      &mxfp4_codec(),  &nvfp4_codec(),  &f8_e4m3_codec(), &f8_e5m2_codec(), &f64_codec(),
+      &f32_codec(),           &f16_codec(),           &bf16_codec(),
+      &q8_0_codec(),          &q4_0_codec(),          &q4_1_codec(),
+      &q5_0_codec(),          &q5_1_codec(),          &q2_k_codec(),
+      &q3_k_codec(),          &q4_k_codec(),          &q5_k_codec(),
+      &q6_k_codec(),          &iq4_nl_codec(),        &iq4_xs_codec(),
+      &iq3_xxs_codec(),       &iq3_s_codec(),         &iq2_xxs_codec(),
+      &iq2_xs_codec(),        &iq2_s_codec(),         &iq1_s_codec(),
+      &iq1_m_codec(),         &tq1_0_codec(),         &tq2_0_codec(),
+      &mxfp4_codec(),         &nvfp4_codec(),         &f8_e4m3_codec(),
+      &f8_e5m2_codec(),       &f64_codec(),           &int4_awq_codec(),
+      &int4_residual_codec(), &int4_g8_fp16_codec(),  &int4_opt_llama_codec(),
+      &tenpak_x_codec(),      &calibrated_vq_codec(), &int4_ultimate_codec(),
+      &int4_hybrid_codec(),   &lissom_2_codec(),      &lissom_2_5_codec(),
+      &lissom_3_codec(),      &lissom_4_codec(),
   });
   return list;
 }
@@ -24,6 +33,8 @@ std::span<const CodecFamily* const> codec_families() {
   static const auto list = std::to_array<const CodecFamily*>({
       &svd_int8_family(),
       &stacked_family(),
+      &int4_awq_family(),
+      &calibrated_vq_family(),
   });
   return list;
 }

@@ -171,6 +171,10 @@ void add_compress(CLI::App& app, int& exit_code) {
       "--effort", a->effort,
       "fast: statistics alone; default: learn the values for some minutes; high: for up to an hour. The "
       "latter two need the engine (LibTorch)");
+  verb.option("--algorithm", a->job.algorithm,
+              "What chooses the values: search (each block for itself), or error-feedback (GPTQ-like: later "
+              "columns make up for what rounding earlier ones loses; --effort fast)")
+      .one_of({"search", "error-feedback"});
   verb.option("--ram", a->ram, "Memory that learning may take: 6GB; else what is free");
   verb.option("--calib", a->calib,
               "Text for the importance statistics, or none; else the model samples its own");
@@ -200,6 +204,7 @@ void add_compress(CLI::App& app, int& exit_code) {
       "  lissom compress ./SmolLM2-135M --target balanced -o smollm2.gguf\n"
       "  lissom compress ./SmolLM2-135M -o out --target quality,balanced,size --report out\n"
       "  lissom compress model.gguf --size 80MB --calib text.txt --max-kld 0.05\n"
+      "  lissom compress ./SmolLM2-135M -o smollm2.gguf -s Q4_0 --algorithm error-feedback --calib text.txt\n"
       "  lissom compress org/name -o out.gguf -s IQ3_M --imatrix org.imatrix --no-verify --disk 6GB\n"
       "  lissom compress ./SmolLM2-135M -o smollm2-awq --format awq --scheme w4a16-g64-asym\n"
       "Exit code: 0 done, 1 a limit is not met, 2 bad input, 130 stopped by Ctrl-C (the same command goes "

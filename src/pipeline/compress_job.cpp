@@ -197,11 +197,13 @@ void make_keys(Run& run) {
     std::string codecs;
     for (const PlanEntry& entry : target.plan.entries) codecs += entry.tensor + " " + entry.codec + "\n";
     const CompressJob& job = run.job;
-    target.key = sha256_hex(fmt::format("{}\n{}\n{}\n{}\n{} {}\n{} {} {}\n{}\n{}", LISSOM_VERSION,
-                                        run.source_identity + run.digest, target.scheme.name, codecs,
-                                        run.texts.calibration.description, job.calib_chunks,
-                                        run.texts.evaluation.description, job.eval_chunks, job.context,
-                                        job.seed, run.learning ? run.learning->description() : feeds_back(job) ? kErrorFeedback : ""));
+    target.key = sha256_hex(
+        fmt::format("{}\n{}\n{}\n{}\n{} {}\n{} {} {}\n{}\n{}", LISSOM_VERSION, run.source_identity + run.digest,
+                    target.scheme.name, codecs, run.texts.calibration.description, job.calib_chunks,
+                    run.texts.evaluation.description, job.eval_chunks, job.context, job.seed,
+                    run.learning      ? run.learning->description()
+                    : feeds_back(job) ? kErrorFeedback
+                                      : ""));
   }
 }
 

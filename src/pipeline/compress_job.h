@@ -35,7 +35,7 @@ struct CompressJob {
   /// Nothing: standard where there is an engine and the model is not too large for it, else fast.
   std::optional<Effort> effort;
   std::string algorithm = {};  ///< "search" (also where empty) or "error-feedback" (pipeline/feedback.h)
-  uint64_t ram = 0;  ///< bytes that the job may take; 0: what is available
+  uint64_t ram = 0;            ///< bytes that the job may take; 0: what is available
   int threads = 0;
   uint64_t seed = 0;
 

@@ -39,9 +39,10 @@ Result<Json> run_feedback(const Checkpoint& checkpoint, const CompressJob& job, 
   const uint64_t need = error_feedback_memory(checkpoint, plan, tokens) + resident_memory();
   const uint64_t have = job.ram > 0 ? job.ram : available_memory() + resident_memory();
   if (job.check_room && have > 0 && need > have)
-    return unsupported(fmt::format("--algorithm error-feedback needs about {:.1f} GB of memory, and may take "
-                                   "{:.1f} GB (--ram, --calib-chunks)",
-                                   static_cast<double>(need) / 1e9, static_cast<double>(have) / 1e9));
+    return unsupported(
+        fmt::format("--algorithm error-feedback needs about {:.1f} GB of memory, and may take "
+                    "{:.1f} GB (--ram, --calib-chunks)",
+                    static_cast<double>(need) / 1e9, static_cast<double>(have) / 1e9));
   Source source(checkpoint, job.threads);
   LISSOM_TRY(const std::string text, calibration_text(job, calibration, source, progress));
   LISSOM_TRY(const Tokenizer* tokenizer, source.tokenizer());
@@ -52,12 +53,9 @@ Result<Json> run_feedback(const Checkpoint& checkpoint, const CompressJob& job, 
   if (done.shared > 0)
     progress.say(LogLevel::info,
                  fmt::format("{} tensors of experts or of several layers are left to the search", done.shared));
-  Json json = {{"algorithm", kErrorFeedback},
-               {"chunks", done.chunks},
-               {"skipped_chunks", done.skipped_chunks},
-               {"left_to_search", done.shared},
-               {"seconds", done.seconds},
-               {"tensors", Json::object()}};
+  Json json = {
+      {"algorithm", kErrorFeedback},   {"chunks", done.chunks},   {"skipped_chunks", done.skipped_chunks},
+      {"left_to_search", done.shared}, {"seconds", done.seconds}, {"tensors", Json::object()}};
   for (const FeedbackTensor& tensor : done.tensors)
     json["tensors"][tensor.tensor] = {{"algorithm", kErrorFeedback},
                                       {"relative_error", tensor.relative_error},

@@ -24,8 +24,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kJudgeEvery = 10;      // one chunk of so many is held out
-constexpr double kFewestBits = 16;      // codecs with as many lose too little
+constexpr size_t kJudgeEvery = 10;       // one chunk of so many is held out
+constexpr double kFewestBits = 16;       // codecs with as many lose too little
 constexpr const char* kRatio = "ratio";  // in a journal's note
 
 /// Tensors that read one input.
@@ -90,7 +90,7 @@ std::vector<float> token_weights(const float* x, int64_t rows, int64_t cols, dou
   std::nth_element(sorted.begin(), middle, sorted.end());
   const double most = limit * *middle;
   std::vector<float> weights(square.size(), 1.0F);
-  if (most > 0)
+  if (most > 0)  // no limit, or most tokens give nothing at all
     for (size_t r = 0; r < weights.size(); ++r)
       if (square[r] > most) weights[r] = static_cast<float>(most / square[r]);
   return weights;
@@ -155,8 +155,8 @@ class Work {
     result_.resumed_tensors = static_cast<int64_t>(done_);
     LISSOM_CHECK(journal_->keep(done_));
     if (done_ > 0)
-      progress_.say(LogLevel::info, fmt::format("error feedback: {} of {} tensors were done before", done_,
-                                                directory_.size()));
+      progress_.say(LogLevel::info,
+                    fmt::format("error feedback: {} of {} tensors were done before", done_, directory_.size()));
     return false;
   }
 
@@ -219,12 +219,13 @@ class Work {
   /// Adds a chunk's rows to the moments of an input.
   void add(const std::string& label, const float* x, int64_t rows, int64_t cols) {
     const auto group = std::ranges::find(groups_, label, &Group::label);
-    if (group == groups_.end() || is_done(*group)) return;
+    if (group == groups_.end()) return;
     std::vector<float> weights = token_weights(x, rows, cols, options_.token_limit);
     if (weights.empty()) {
-      bad_chunk_ = true;
+      bad_chunk_ = true;  // seen even where nothing is to be done, so that a resumed run leaves out the same
       return;
     }
+    if (is_done(*group)) return;
     InputMoments& moments = held_[label];
     if (moments.fit.n == 0) moments = {SquareMatrix(cols), SquareMatrix(cols)};
     const bool few = finite_.size() < kJudgeEvery;
@@ -232,8 +233,7 @@ class Work {
     if (finite_.size() == 1) {  // the end of the only chunk is held out
       const int64_t fit = std::max<int64_t>(1, rows * 3 / 4);
       add_gram(pool_, x, weights.data(), fit, moments.fit, packed_);
-      if (fit < rows)
-        add_gram(pool_, x + fit * cols, weights.data() + fit, rows - fit, moments.judge, packed_);
+      if (fit < rows) add_gram(pool_, x + fit * cols, weights.data() + fit, rows - fit, moments.judge, packed_);
     } else {
       add_gram(pool_, x, weights.data(), rows, judge ? moments.judge : moments.fit, packed_);
     }
@@ -335,7 +335,8 @@ class Work {
                       std::span<const float> importance, const std::vector<std::byte>& bytes,
                       JournalEntry& entry) {
     std::vector<float> back(weights.size());
-    codec.decode_blocks(bytes.data(), static_cast<int64_t>(weights.size()) / codec.block_weights(), back.data());
+    codec.decode_blocks(bytes.data(), static_cast<int64_t>(weights.size()) / codec.block_weights(),
+                        back.data());
     ErrorSums sums;
     for (size_t i = 0; i < back.size(); ++i) {
       const auto w = static_cast<double>(weights[i]), e = w - static_cast<double>(back[i]);

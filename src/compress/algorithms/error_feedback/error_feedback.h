@@ -35,7 +35,7 @@ struct FeedbackTensor {
   double relative_error = 0, weighted_relative_error = 0;  ///< of the weights, as TensorReport has them
   /// tr((W-Ŵ)·H·(W-Ŵ)ᵀ) on the held-out tenth of the chunks, over that of the codec's own search.
   double validation_ratio = 1;
-  std::string note;  ///< how many rows are of which attempt
+  std::string note = {};  ///< how many rows are of which attempt
 };
 struct FeedbackResult {
   std::vector<FeedbackTensor> tensors;

@@ -67,8 +67,7 @@ bool factorise(ThreadPool& pool, const SquareMatrix& h, float damping, Factor& o
 
 bool factorise_part(const SquareMatrix& h, float damping, int64_t first, int64_t size, float* a, float* d) {
   std::vector<float> s(static_cast<size_t>(size * size));
-  for (int64_t i = 0; i < size; ++i)
-    std::copy_n(h.row(first + i) + first, size, s.data() + i * size);
+  for (int64_t i = 0; i < size; ++i) std::copy_n(h.row(first + i) + first, size, s.data() + i * size);
   std::fill_n(a, size * size, 0.0F);
   for (int64_t c = size - 1; c >= 0; --c) {
     const float* column = s.data() + c * size;  // the rest is symmetric

@@ -25,8 +25,7 @@ ProductTile product_tile(Target target) {
 }
 
 ProductTile active_product_tile() {
-  static const ProductTile active =
-      product_tile(active_target().value_or(supported_targets().front()));
+  static const ProductTile active = product_tile(active_target().value_or(supported_targets().front()));
   return active;
 }
 
@@ -82,8 +81,8 @@ void quadratic_forms(ThreadPool& pool, const SquareMatrix& m, const float* e, in
         tile(n, turned.data(), kTileRows, m.values.data() + p, m.stride, part, kTileCols);
         for (int64_t r = 0; r < count; ++r)
           for (int64_t c = 0; c < std::min(kTileCols, n - p); ++c)
-            sums[r] += static_cast<double>(part[r * kTileCols + c]) *
-                       static_cast<double>(e[(r0 + r) * n + p + c]);
+            sums[r] +=
+                static_cast<double>(part[r * kTileCols + c]) * static_cast<double>(e[(r0 + r) * n + p + c]);
       }
       std::copy_n(sums, count, out + r0);
     }

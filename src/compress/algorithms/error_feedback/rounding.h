@@ -30,7 +30,7 @@ class FeedbackMetric {
   const SquareMatrix* h = nullptr;
   float damping = 0;
   Factor factor;
-  int64_t block = 0;                 ///< columns of each part
+  int64_t block = 0;                  ///< columns of each part
   std::vector<float> part_a, part_d;  ///< the parts' factors, block × block and block values each
   std::vector<float> diagonal;        ///< of H + damping·I
 };

@@ -305,10 +305,9 @@ class Work {
     checksum.update(rounded.bytes);
     done.checksum = checksum.value();
     measure(codec, weights, importance, rounded.bytes, done);
-    done.note = fmt::format("{} {:.6f}; rows of the search {}", kRatio,
-                            rounded.plain > 0 ? rounded.judged / rounded.plain : 1.0, rounded.rows_of[0]);
-    for (size_t i = 0; i < options_.dampings.size(); ++i)
-      done.note += fmt::format(", of damping {} {}", options_.dampings[i], rounded.rows_of[i + 1]);
+    done.note = fmt::format("{} {:.6f}; damping {:.4g}, {} of {} rows are the search's", kRatio,
+                            rounded.plain > 0 ? rounded.judged / rounded.plain : 1.0, rounded.damping,
+                            rounded.searched_rows, entry.shape.rows());
     LISSOM_CHECK(writer_->append(rounded.bytes));
     LISSOM_CHECK(writer_->flush());
     LISSOM_CHECK(journal_->append({done}));

@@ -20,9 +20,9 @@ struct FeedbackOptions {
   CalibrationOptions calibration;
   int threads = 0;
   std::string key;  ///< names all that the result depends on but what is here; one line without quotes
-  /// What is added to H's diagonal, in units of its mean. Each is tried; for each row that result is taken
-  /// which loses least on text that H has not seen.
-  std::vector<double> dampings = {0.01, 0.1};
+  /// What may be added to H's diagonal, in units of its mean. For each matrix that is taken which loses least
+  /// on text that H has not seen, over some of its rows.
+  std::vector<double> dampings = {0.003, 0.01, 0.03, 0.1, 0.3};
   int refinements = 1;  ///< passes of block coordinate descent
   /// A token's squares count no more than this many times the median token's of its chunk: attention sinks,
   /// whose inputs are a thousand times larger, else own H. 0: no limit.
@@ -35,7 +35,7 @@ struct FeedbackTensor {
   double relative_error = 0, weighted_relative_error = 0;  ///< of the weights, as TensorReport has them
   /// tr((W-Ŵ)·H·(W-Ŵ)ᵀ) on the held-out tenth of the chunks, over that of the codec's own search.
   double validation_ratio = 1;
-  std::string note = {};  ///< how many rows are of which attempt
+  std::string note = {};  ///< the damping, and how many rows are the search's
 };
 struct FeedbackResult {
   std::vector<FeedbackTensor> tensors;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "compress/algorithms/error_feedback/rounding.h"
 
@@ -10,6 +11,7 @@ namespace {
 
 constexpr int64_t kGrain = int64_t{1} << 15;  // weights that a thread takes at a time
 constexpr int kRaises = 8;                    // of a damping, tenfold each
+constexpr int64_t kTrialRows = 48;            // that dampings are tried on
 
 /// Each row's error on `judge`.
 std::vector<double> judge_rows(ThreadPool& pool, const BlockCodec& codec, int64_t rows,
@@ -34,6 +36,36 @@ double mean_of_diagonal(const SquareMatrix& h) {
   return h.n > 0 ? sum / static_cast<double>(h.n) : 0;
 }
 
+/// The metric with this damping, or one larger. 0: there is none.
+double prepare(ThreadPool& pool, const SquareMatrix& h, double damping, int64_t block, FeedbackMetric& metric) {
+  for (int raise = 0; raise < kRaises; ++raise, damping *= 10)
+    if (metric.prepare(pool, h, static_cast<float>(damping), block)) return damping;
+  return 0;
+}
+
+/// The damping that loses least on `judge` over every so many rows, without refinement.
+double choose_damping(ThreadPool& pool, const BlockCodec& codec, int64_t rows, std::span<const float> weights,
+                      const InputMoments& moments, std::span<const double> dampings, double unit) {
+  const int64_t n = moments.fit.n, step = std::max<int64_t>(1, rows / kTrialRows);
+  std::vector<float> some;
+  for (int64_t r = 0; r < rows; r += step)
+    some.insert(some.end(), weights.begin() + r * n, weights.begin() + (r + 1) * n);
+  const auto count = static_cast<int64_t>(some.size()) / n;
+  std::vector<std::byte> bytes(static_cast<size_t>(count * (n / codec.block_weights()) * codec.block_bytes()));
+  double best = dampings.front(), least = std::numeric_limits<double>::infinity();
+  for (const double damping : dampings) {
+    FeedbackMetric metric;
+    if (!metric.prepare(pool, moments.fit, static_cast<float>(damping * unit), codec.block_weights())) continue;
+    round_with_feedback(pool, codec, count, some.data(), metric, {.refinements = 0}, bytes.data());
+    double sum = 0;
+    for (const double e : judge_rows(pool, codec, count, some, moments.judge, bytes)) sum += e;
+    if (sum >= least) continue;
+    least = sum;
+    best = damping;
+  }
+  return best;
+}
+
 }  // namespace
 
 FeedbackMatrix feed_back(ThreadPool& pool, const BlockCodec& codec, int64_t rows,
@@ -43,36 +75,32 @@ FeedbackMatrix feed_back(ThreadPool& pool, const BlockCodec& codec, int64_t rows
   const int64_t n = h.n, blocks = n / codec.block_weights(), row_bytes = blocks * codec.block_bytes();
   FeedbackMatrix out;
   out.bytes.resize(static_cast<size_t>(rows * row_bytes));
-  out.rows_of.assign(dampings.size() + 1, 0);
   pool.parallel_for(rows, std::max<int64_t>(1, kGrain / n), [&](int64_t first, int64_t last, int) {
     codec.encode_blocks(weights.data() + first * n, importance.empty() ? nullptr : importance.data(), blocks,
                         (last - first) * blocks, out.bytes.data() + first * row_bytes);
   });
-  std::vector<double> best = judge_rows(pool, codec, rows, weights, moments.judge, out.bytes);
-  std::vector<size_t> from(static_cast<size_t>(rows), 0);
-  for (const double error : best) out.plain += error;
-  const double mean = mean_of_diagonal(h);
+  const std::vector<double> plain = judge_rows(pool, codec, rows, weights, moments.judge, out.bytes);
+  for (const double error : plain) out.plain += error;
+  out.judged = out.plain;
+  out.searched_rows = rows;
+  const double unit = mean_of_diagonal(h);
+  if (!(unit > 0) || dampings.empty()) return out;
+  double damping = dampings.front();
+  if (dampings.size() > 1) damping = choose_damping(pool, codec, rows, weights, moments, dampings, unit);
+  FeedbackMetric metric;
+  out.damping = prepare(pool, h, damping * unit, codec.block_weights(), metric) / unit;
+  if (!(out.damping > 0)) return out;
   std::vector<std::byte> bytes(out.bytes.size());
-  for (size_t i = 0; i < dampings.size() && mean > 0; ++i) {
-    FeedbackMetric metric;
-    double damping = dampings[i] * mean;
-    bool sound = false;
-    for (int raise = 0; raise < kRaises && !sound; ++raise, damping *= 10)
-      sound = metric.prepare(pool, h, static_cast<float>(damping), codec.block_weights());
-    if (!sound) continue;
-    round_with_feedback(pool, codec, rows, weights.data(), metric, {.refinements = refinements}, bytes.data());
-    const std::vector<double> errors = judge_rows(pool, codec, rows, weights, moments.judge, bytes);
-    for (size_t r = 0; r < best.size(); ++r) {
-      if (!(errors[r] < best[r])) continue;
-      best[r] = errors[r];
-      from[r] = i + 1;
-      const auto at = r * static_cast<size_t>(row_bytes);
-      std::memcpy(out.bytes.data() + at, bytes.data() + at, static_cast<size_t>(row_bytes));
-    }
-  }
-  for (size_t r = 0; r < best.size(); ++r) {
-    out.judged += best[r];
-    ++out.rows_of[from[r]];
+  round_with_feedback(pool, codec, rows, weights.data(), metric, {.refinements = refinements}, bytes.data());
+  const std::vector<double> fed = judge_rows(pool, codec, rows, weights, moments.judge, bytes);
+  out.judged = 0;
+  for (size_t r = 0; r < fed.size(); ++r) {
+    const bool better = fed[r] < plain[r];
+    out.judged += better ? fed[r] : plain[r];
+    if (!better) continue;
+    --out.searched_rows;
+    const auto at = r * static_cast<size_t>(row_bytes);
+    std::memcpy(out.bytes.data() + at, bytes.data() + at, static_cast<size_t>(row_bytes));
   }
   return out;
 }

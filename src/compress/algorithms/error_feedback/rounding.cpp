@@ -1,6 +1,7 @@
 #include "compress/algorithms/error_feedback/rounding.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cmath>
 #include <limits>
 #include <memory>
@@ -13,12 +14,15 @@ namespace {
 constexpr int64_t kRows = 2 * kTileRows;
 /// A change of a block is taken where it lowers the error by more than the noise of its sum.
 constexpr float kLeastGain = 1e-5F;
+constexpr int64_t kMostWidth = 8;  // of a codebook's vector
+constexpr int kVectorSteps = 6;    // of the descent within one
 
 /// The metric of one block: errors e of it cost Σ_k d[k]·z[k]², z[k] = e[k] + Σ_{j<k} e[j]·a[j][k].
 struct Local {
   const float* a;
   int64_t stride;
   const float* d;
+  const float *metric, *diagonal, *bound;  ///< FeedbackMetric::Vectors from this block on
   /// Errors are counted from the weights that the block begins with, which the other blocks' errors are in;
   /// else from the target, and those that went before are in the beginning alone.
   bool from_begin;
@@ -95,9 +99,8 @@ class RowTile {
     t.cost = 0;
     for (int64_t k = 0; k < block_; k += width_) {
       std::copy_n(u + k, width_, t.rounded.data() + k);
-      codec_.round(t.grid, static_cast<int>(k), static_cast<int>(width_), u + k, local.d + k,
-                   t.codes.data() + k);
-      codec_.values(t.grid, static_cast<int>(k), static_cast<int>(width_), t.codes.data() + k, value + k);
+      nearest(t.grid, k, u + k, local.diagonal + k, t.codes.data() + k, value + k);
+      if (width_ > 1) improve(local, k, u + k, t, value + k);
       for (int64_t i = k; i < k + width_; ++i) {
         const float e = target[i] - value[i], z = u[i] - value[i];
         t.error[static_cast<size_t>(i)] = e;
@@ -106,6 +109,41 @@ class RowTile {
         const float* a = local.a + i * local.stride;
         for (int64_t m = i + 1; m < block_; ++m) u[m] += from * a[m];
       }
+    }
+  }
+
+  void nearest(const BlockGrid& grid, int64_t k, const float* w, const float* importance, int8_t* codes,
+               float* value) const {
+    codec_.round(grid, static_cast<int>(k), static_cast<int>(width_), w, importance, codes);
+    codec_.values(grid, static_cast<int>(k), static_cast<int>(width_), codes, value);
+  }
+
+  /// A codebook knows the nearest point by importance alone, not by a metric S that couples the weights of a
+  /// vector: without that, feedback loses more than it gains. So the metric is bounded from above by a diagonal
+  /// B at the point found, q: (u-x)·S·(u-x) ≤ (v-x)·B·(v-x) + const with v = q + B⁻¹·S·(u-q), and the nearest
+  /// point to v is taken, as long as the error falls.
+  void improve(const Local& local, int64_t k, const float* u, Trial& t, float* value) const {
+    const float *metric = local.metric + k * width_, *bound = local.bound + k;
+    float pull[kMostWidth], v[kMostWidth], other[kMostWidth];
+    int8_t codes[kMostWidth];
+    const auto cost_and_pull = [&](const float* q) {
+      float cost = 0;
+      for (int64_t i = 0; i < width_; ++i) {
+        pull[i] = 0;
+        for (int64_t j = 0; j < width_; ++j) pull[i] += metric[i * width_ + j] * (u[j] - q[j]);
+        cost += (u[i] - q[i]) * pull[i];
+      }
+      return cost;
+    };
+    float cost = cost_and_pull(value);
+    for (int step = 0; step < kVectorSteps; ++step) {
+      for (int64_t i = 0; i < width_; ++i) v[i] = value[i] + pull[i] / bound[i];
+      nearest(t.grid, k, v, bound, codes, other);
+      const float moved = cost_and_pull(other);
+      if (!(moved < cost * (1 - kLeastGain))) return;
+      cost = moved;
+      std::copy_n(other, width_, value);
+      std::copy_n(codes, width_, t.codes.data() + k);
     }
   }
 
@@ -122,13 +160,24 @@ class RowTile {
 
   void search(const Local& local, int64_t block) {
     const float* diagonal = metric_.diagonal.data() + block * block_;
-    try_parameters(local, begin_.data(), local.d, block);
+    try_parameters(local, begin_.data(), local.diagonal, block);
     if (options_.parameter_rounds > 1) try_parameters(local, begin_.data(), diagonal, block);
     for (int round = 1; round < options_.parameter_rounds; ++round) {
       for (int64_t r = 0; r < rows_; ++r)
         std::ranges::copy(best_[static_cast<size_t>(r)].rounded, rounded_.data() + r * block_);
-      try_parameters(local, rounded_.data(), local.d, block);
+      try_parameters(local, rounded_.data(), local.diagonal, block);
     }
+  }
+
+  [[nodiscard]] Local local_at(const float* a, int64_t stride, const float* d,
+                               const FeedbackMetric::Vectors& vectors, int64_t c, bool from_begin) const {
+    return {a,
+            stride,
+            d,
+            vectors.metric.data() + c * width_,
+            vectors.diagonal.data() + c,
+            vectors.bound.data() + c,
+            from_begin};
   }
 
   /// The block's part of work_, which ends in begin_.
@@ -148,7 +197,8 @@ class RowTile {
       for (int64_t c = s; c < s + size; c += block_) {
         take_begin(c - s);
         for (Trial& best : best_) best.cost = std::numeric_limits<float>::infinity();
-        search({a.row(c) + c, a.stride, metric_.factor.d.data() + c, false}, c / block_);
+        search(local_at(a.row(c) + c, a.stride, metric_.factor.d.data() + c, metric_.vectors, c, false),
+               c / block_);
         for (int64_t r = 0; r < rows_; ++r) adopt(r, c / block_);
         for (int64_t r = 0; r < rows_; ++r)
           for (int64_t j = c; j < c + block_ && c + block_ < s + size; ++j)
@@ -179,8 +229,8 @@ class RowTile {
   void refine_block(int64_t s, int64_t size, int64_t c) {
     const SquareMatrix& h = *metric_.h;
     const int64_t block = c / block_;
-    const Local local{metric_.part_a.data() + block * block_ * block_, block_,
-                      metric_.part_d.data() + block * block_, true};
+    const Local local = local_at(metric_.part_a.data() + block * block_ * block_, block_,
+                                 metric_.part_d.data() + c, metric_.part_vectors, c, true);
     std::vector<float>& old = old_;
     old.resize(static_cast<size_t>(block_));
     for (int64_t r = 0; r < rows_; ++r) {
@@ -268,26 +318,54 @@ class RowTile {
   int64_t rows_ = 0;
 };
 
+/// The vectors of some columns from their factor, of which column i's row begins at a + i·stride.
+void fill_vectors(const float* a, int64_t stride, const float* d, int64_t columns, int64_t width, float* metric,
+                  float* diagonal, float* bound) {
+  for (int64_t g = 0; g < columns; g += width)
+    for (int64_t i = 0; i < width; ++i) {
+      bound[g + i] = 0;
+      for (int64_t j = 0; j < width; ++j) {
+        float sum = 0;
+        for (int64_t k = std::max(i, j); k < width; ++k)
+          sum += a[(g + i) * stride + g + k] * d[g + k] * a[(g + j) * stride + g + k];
+        metric[(g + i) * width + j] = sum;
+        bound[g + i] += std::fabs(sum);
+        if (i == j) diagonal[g + i] = sum;
+      }
+    }
+}
+
 }  // namespace
 
-bool FeedbackMetric::prepare(ThreadPool& pool, const SquareMatrix& hessian, float add, int64_t block_columns) {
+bool FeedbackMetric::prepare(ThreadPool& pool, const SquareMatrix& hessian, float damping,
+                             const BlockCodec& codec) {
   h = &hessian;
-  damping = add;
-  block = block_columns;
-  const int64_t n = hessian.n, blocks = n / block;
+  const int64_t n = hessian.n, block = codec.block_weights(), blocks = n / block, width = codec.round_width();
+  assert(width <= kMostWidth && block % width == 0);
   diagonal.resize(static_cast<size_t>(n));
-  for (int64_t i = 0; i < n; ++i) diagonal[static_cast<size_t>(i)] = hessian.row(i)[i] + add;
-  if (!factorise(pool, hessian, add, factor)) return false;
-  part_a.resize(static_cast<size_t>(blocks * block * block));
+  for (int64_t i = 0; i < n; ++i) diagonal[static_cast<size_t>(i)] = hessian.row(i)[i] + damping;
+  if (!factorise(pool, hessian, damping, factor)) return false;
+  part_a.resize(static_cast<size_t>(n * block));
   part_d.resize(static_cast<size_t>(n));
+  for (Vectors* v : {&vectors, &part_vectors}) {
+    v->metric.resize(static_cast<size_t>(n * width));
+    v->diagonal.resize(static_cast<size_t>(n));
+    v->bound.resize(static_cast<size_t>(n));
+  }
   std::vector<uint8_t> sound(static_cast<size_t>(blocks));
   pool.parallel_for(blocks, 1, [&](int64_t first, int64_t last, int) {
-    for (int64_t b = first; b < last; ++b)
-      sound[static_cast<size_t>(b)] =
-          factorise_part(hessian, add, b * block, block, part_a.data() + b * block * block,
-                         part_d.data() + b * block)
-              ? 1
-              : 0;
+    for (int64_t c = first * block; c < last * block; c += block) {
+      float *a = part_a.data() + c * block, *d = part_d.data() + c;
+      const bool ok = factorise_part(hessian, damping, c, block, a, d);
+      sound[static_cast<size_t>(c / block)] = ok ? 1 : 0;
+      if (!ok) continue;
+      const auto fill = [&](const float* of, int64_t stride, const float* left, Vectors& v) {
+        fill_vectors(of, stride, left, block, width, v.metric.data() + c * width, v.diagonal.data() + c,
+                     v.bound.data() + c);
+      };
+      fill(a, block, d, part_vectors);
+      fill(factor.a.row(c) + c, factor.a.stride, factor.d.data() + c, vectors);
+    }
   });
   return std::ranges::count(sound, 0) == 0;
 }

@@ -25,13 +25,18 @@ struct RoundingOptions {
 class FeedbackMetric {
  public:
   /// False where H + damping·I is not positive definite. `h` outlives it.
-  [[nodiscard]] bool prepare(ThreadPool& pool, const SquareMatrix& h, float damping, int64_t block);
+  [[nodiscard]] bool prepare(ThreadPool& pool, const SquareMatrix& h, float damping, const BlockCodec& codec);
+
+  /// What is left of the curvature of each run of round_width() columns when all later columns make up for it:
+  /// width × width values, their diagonal, and each row's sum of magnitudes. Of width 1: one value thrice.
+  struct Vectors {
+    std::vector<float> metric, diagonal, bound;
+  };
 
   const SquareMatrix* h = nullptr;
-  float damping = 0;
   Factor factor;
-  int64_t block = 0;                  ///< columns of each part
   std::vector<float> part_a, part_d;  ///< the parts' factors, block × block and block values each
+  Vectors vectors, part_vectors;      ///< of the whole factor, and of the parts'
   std::vector<float> diagonal;        ///< of H + damping·I
 };
 

@@ -133,7 +133,7 @@ TEST(Rounding, EveryCodecLosesLessOutputThanItsSearch) {
     const auto* codec = dynamic_cast<const BlockCodec*>(any);
     if (codec == nullptr) continue;
     FeedbackMetric metric;
-    ASSERT_TRUE(metric.prepare(pool, h, static_cast<float>(0.01 * mean_diagonal(h)), codec->block_weights()));
+    ASSERT_TRUE(metric.prepare(pool, h, static_cast<float>(0.01 * mean_diagonal(h)), *codec));
     const std::vector<std::byte> before = plain(*codec, w, diagonal(h));
     std::vector<std::byte> fed(before.size()), refined(before.size());
     round_with_feedback(pool, *codec, kRows, w.data(), metric, {.refinements = 0}, fed.data());
@@ -161,7 +161,7 @@ TEST(Rounding, WithoutCorrelationTheBytesAreTheSearchs) {
     const auto* codec = dynamic_cast<const BlockCodec*>(any);
     if (codec == nullptr) continue;
     FeedbackMetric metric;
-    ASSERT_TRUE(metric.prepare(pool, h, 0, codec->block_weights()));
+    ASSERT_TRUE(metric.prepare(pool, h, 0, *codec));
     const std::vector<std::byte> expected = plain(*codec, w, ones);
     std::vector<std::byte> bytes(expected.size());
     round_with_feedback(pool, *codec, kRows, w.data(), metric, {.parameter_rounds = 1, .refinements = 0},
@@ -186,7 +186,7 @@ TEST(Rounding, FindsWhatTryingAllCodesFinds) {
     w[20] = values[1];
     w[7] = 0.2F;
     FeedbackMetric metric;
-    ASSERT_TRUE(metric.prepare(pool, h, 0, 32));
+    ASSERT_TRUE(metric.prepare(pool, h, 0, codec));
     std::vector<std::byte> bytes(static_cast<size_t>(codec.block_bytes()));
     round_with_feedback(pool, codec, 1, w.data(), metric, {}, bytes.data());
     BlockGrid grid;

@@ -46,18 +46,24 @@ double prepare(ThreadPool& pool, const SquareMatrix& h, double damping, const Bl
 
 /// The damping that loses least on `judge` over every so many rows, without refinement.
 double choose_damping(ThreadPool& pool, const BlockCodec& codec, int64_t rows, std::span<const float> weights,
-                      const InputMoments& moments, std::span<const double> dampings, double unit) {
+                      const InputMoments& moments, const std::vector<std::byte>& searched,
+                      std::span<const double> dampings, double unit) {
   const int64_t n = moments.fit.n, step = std::max<int64_t>(1, rows / kTrialRows);
+  const auto row_bytes = static_cast<ptrdiff_t>(n / codec.block_weights() * codec.block_bytes());
   std::vector<float> some;
-  for (int64_t r = 0; r < rows; r += step)
+  std::vector<std::byte> plain;
+  for (int64_t r = 0; r < rows; r += step) {
     some.insert(some.end(), weights.begin() + r * n, weights.begin() + (r + 1) * n);
+    plain.insert(plain.end(), searched.begin() + r * row_bytes, searched.begin() + (r + 1) * row_bytes);
+  }
   const auto count = static_cast<int64_t>(some.size()) / n;
-  std::vector<std::byte> bytes(static_cast<size_t>(count * (n / codec.block_weights()) * codec.block_bytes()));
+  std::vector<std::byte> bytes(plain.size());
   double best = dampings.front(), least = std::numeric_limits<double>::infinity();
   for (const double damping : dampings) {
     FeedbackMetric metric;
     if (!metric.prepare(pool, moments.fit, static_cast<float>(damping * unit), codec)) continue;
-    round_with_feedback(pool, codec, count, some.data(), metric, {.refinements = 0}, bytes.data());
+    round_with_feedback(pool, codec, count, some.data(), metric, {.refinements = 0}, plain.data(),
+                        bytes.data());
     double sum = 0;
     for (const double e : judge_rows(pool, codec, count, some, moments.judge, bytes)) sum += e;
     if (sum >= least) continue;
@@ -87,12 +93,14 @@ FeedbackMatrix feed_back(ThreadPool& pool, const BlockCodec& codec, int64_t rows
   const double unit = mean_of_diagonal(h);
   if (!(unit > 0) || dampings.empty()) return out;
   double damping = dampings.front();
-  if (dampings.size() > 1) damping = choose_damping(pool, codec, rows, weights, moments, dampings, unit);
+  if (dampings.size() > 1)
+    damping = choose_damping(pool, codec, rows, weights, moments, out.bytes, dampings, unit);
   FeedbackMetric metric;
   out.damping = prepare(pool, h, damping * unit, codec, metric) / unit;
   if (!(out.damping > 0)) return out;
   std::vector<std::byte> bytes(out.bytes.size());
-  round_with_feedback(pool, codec, rows, weights.data(), metric, {.refinements = refinements}, bytes.data());
+  round_with_feedback(pool, codec, rows, weights.data(), metric, {.refinements = refinements}, out.bytes.data(),
+                      bytes.data());
   const std::vector<double> fed = judge_rows(pool, codec, rows, weights, moments.judge, bytes);
   out.judged = 0;
   for (size_t r = 0; r < fed.size(); ++r) {

@@ -47,16 +47,20 @@ class RowTile {
         begin_(static_cast<size_t>(kRows * block_)),
         rounded_(begin_.size()),
         chosen_(kRows),
-        best_(kRows) {
+        best_(kRows),
+        costs_(kRows) {
     trial_.resize(block_);
     for (Trial& t : best_) t.resize(block_);
   }
 
-  void run(const float* target, int64_t rows, std::byte* out) {
+  /// start: the rows' bytes of another rounding, or null.
+  void run(const float* target, int64_t rows, const std::byte* start, std::byte* out) {
     target_ = target;
     rows_ = rows;
     std::fill(errors_.begin(), errors_.end(), 0.0F);
+    std::fill(costs_.begin(), costs_.end(), 0.0);
     feed();
+    if (start != nullptr) take_better(start);
     for (int pass = 0; pass < options_.refinements; ++pass) refine();
     const int64_t row_bytes = blocks_ * codec_.block_bytes();
     for (int64_t r = 0; r < rows_; ++r)
@@ -78,6 +82,37 @@ class RowTile {
       rounded.resize(static_cast<size_t>(n));
     }
   };
+
+  /// Puts rows of `start` in the place of those that cost more. Feedback into a sparse codebook can run away:
+  /// weights that make up for much are far from every point.
+  void take_better(const std::byte* start) {
+    const SquareMatrix& h = *metric_.h;
+    std::vector<float> fed = errors_, back(static_cast<size_t>(n_));
+    for (int64_t r = 0; r < rows_; ++r) {
+      codec_.decode_blocks(start + r * blocks_ * codec_.block_bytes(), blocks_, back.data());
+      for (int64_t c = 0; c < n_; ++c) error(c, r) = target_[r * n_ + c] - back[static_cast<size_t>(c)];
+    }
+    double cost[kRows] = {};
+    for (int64_t s = 0; s < n_; s += segment_) {
+      const int64_t size = std::min(segment_, n_ - s);
+      std::fill(work_.begin(), work_.end(), 0.0F);
+      add_products(n_, h, s, size);
+      for (int64_t r = 0; r < rows_; ++r)
+        for (int64_t c = s; c < s + size; ++c) {
+          const float e = error(c, r);
+          cost[r] +=
+              static_cast<double>(e) *
+              static_cast<double>(work_[static_cast<size_t>(r * segment_ + c - s)] + metric_.damping * e);
+        }
+    }
+    for (int64_t r = 0; r < rows_; ++r) {
+      const bool better = cost[r] < costs_[static_cast<size_t>(r)];
+      for (int64_t c = 0; c < n_ && !better; ++c) error(c, r) = fed[static_cast<size_t>(c * kRows + r)];
+      for (int64_t b = 0; b < blocks_ && better; ++b)
+        codec_.unpack(start + (r * blocks_ + b) * codec_.block_bytes(), grid(r, b),
+                      codes_.data() + r * n_ + b * block_);
+    }
+  }
 
   BlockGrid& grid(int64_t r, int64_t b) { return grids_[static_cast<size_t>(r * blocks_ + b)]; }
   float& error(int64_t column, int64_t r) { return errors_[static_cast<size_t>(column * kRows + r)]; }
@@ -199,7 +234,10 @@ class RowTile {
         for (Trial& best : best_) best.cost = std::numeric_limits<float>::infinity();
         search(local_at(a.row(c) + c, a.stride, metric_.factor.d.data() + c, metric_.vectors, c, false),
                c / block_);
-        for (int64_t r = 0; r < rows_; ++r) adopt(r, c / block_);
+        for (int64_t r = 0; r < rows_; ++r) {
+          adopt(r, c / block_);
+          costs_[static_cast<size_t>(r)] += static_cast<double>(best_[static_cast<size_t>(r)].cost);
+        }
         for (int64_t r = 0; r < rows_; ++r)
           for (int64_t j = c; j < c + block_ && c + block_ < s + size; ++j)
             for (int64_t m = c + block_; m < s + size; ++m)
@@ -314,6 +352,7 @@ class RowTile {
   std::vector<BlockGrid> chosen_;
   Trial trial_;
   std::vector<Trial> best_;
+  std::vector<double> costs_;  ///< of each row, after the pass with feedback
   const float* target_ = nullptr;
   int64_t rows_ = 0;
 };
@@ -337,14 +376,15 @@ void fill_vectors(const float* a, int64_t stride, const float* d, int64_t column
 
 }  // namespace
 
-bool FeedbackMetric::prepare(ThreadPool& pool, const SquareMatrix& hessian, float damping,
+bool FeedbackMetric::prepare(ThreadPool& pool, const SquareMatrix& hessian, float add,
                              const BlockCodec& codec) {
   h = &hessian;
+  damping = add;
   const int64_t n = hessian.n, block = codec.block_weights(), blocks = n / block, width = codec.round_width();
   assert(width <= kMostWidth && block % width == 0);
   diagonal.resize(static_cast<size_t>(n));
-  for (int64_t i = 0; i < n; ++i) diagonal[static_cast<size_t>(i)] = hessian.row(i)[i] + damping;
-  if (!factorise(pool, hessian, damping, factor)) return false;
+  for (int64_t i = 0; i < n; ++i) diagonal[static_cast<size_t>(i)] = hessian.row(i)[i] + add;
+  if (!factorise(pool, hessian, add, factor)) return false;
   part_a.resize(static_cast<size_t>(n * block));
   part_d.resize(static_cast<size_t>(n));
   for (Vectors* v : {&vectors, &part_vectors}) {
@@ -356,7 +396,7 @@ bool FeedbackMetric::prepare(ThreadPool& pool, const SquareMatrix& hessian, floa
   pool.parallel_for(blocks, 1, [&](int64_t first, int64_t last, int) {
     for (int64_t c = first * block; c < last * block; c += block) {
       float *a = part_a.data() + c * block, *d = part_d.data() + c;
-      const bool ok = factorise_part(hessian, damping, c, block, a, d);
+      const bool ok = factorise_part(hessian, add, c, block, a, d);
       sound[static_cast<size_t>(c / block)] = ok ? 1 : 0;
       if (!ok) continue;
       const auto fill = [&](const float* of, int64_t stride, const float* left, Vectors& v) {
@@ -371,7 +411,8 @@ bool FeedbackMetric::prepare(ThreadPool& pool, const SquareMatrix& hessian, floa
 }
 
 void round_with_feedback(ThreadPool& pool, const BlockCodec& codec, int64_t rows, const float* target,
-                         const FeedbackMetric& metric, const RoundingOptions& options, std::byte* out) {
+                         const FeedbackMetric& metric, const RoundingOptions& options, const std::byte* start,
+                         std::byte* out) {
   const int64_t n = metric.h->n, row_bytes = n / codec.block_weights() * codec.block_bytes();
   const int64_t tiles = (rows + kRows - 1) / kRows;
   std::vector<std::unique_ptr<RowTile>> workers(static_cast<size_t>(pool.size()));
@@ -379,7 +420,8 @@ void round_with_feedback(ThreadPool& pool, const BlockCodec& codec, int64_t rows
     auto& tile = workers[static_cast<size_t>(worker)];
     if (!tile) tile = std::make_unique<RowTile>(codec, metric, options);
     for (int64_t t = first; t < last; ++t)
-      tile->run(target + t * kRows * n, std::min(kRows, rows - t * kRows), out + t * kRows * row_bytes);
+      tile->run(target + t * kRows * n, std::min(kRows, rows - t * kRows),
+                start != nullptr ? start + t * kRows * row_bytes : nullptr, out + t * kRows * row_bytes);
   });
 }
 

@@ -34,6 +34,7 @@ class FeedbackMetric {
   };
 
   const SquareMatrix* h = nullptr;
+  float damping = 0;
   Factor factor;
   std::vector<float> part_a, part_d;  ///< the parts' factors, block × block and block values each
   Vectors vectors, part_vectors;      ///< of the whole factor, and of the parts'
@@ -41,9 +42,11 @@ class FeedbackMetric {
 };
 
 /// Rounds target (rows × h.n) to out, the bytes of consecutive rows. Minimises
-/// Σ_rows (target - ŵ)·(H + damping·I)·(target - ŵ)ᵀ. With an H that is a multiple of I, and options 1 and 0,
-/// the bytes are those of encode_blocks() with equal importances.
+/// Σ_rows (target - ŵ)·(H + damping·I)·(target - ŵ)ᵀ. `start`: the bytes of another rounding, or null; a row
+/// for which that is better than the pass with feedback begins its refinement there. With an H that is a
+/// multiple of I, options 1 and 0 and no start, the bytes are those of encode_blocks() with equal importances.
 void round_with_feedback(ThreadPool& pool, const BlockCodec& codec, int64_t rows, const float* target,
-                         const FeedbackMetric& metric, const RoundingOptions& options, std::byte* out);
+                         const FeedbackMetric& metric, const RoundingOptions& options, const std::byte* start,
+                         std::byte* out);
 
 }  // namespace lissom

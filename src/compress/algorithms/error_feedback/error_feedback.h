@@ -22,7 +22,7 @@ struct FeedbackOptions {
   std::string key;  ///< names all that the result depends on but what is here; one line without quotes
   /// What may be added to H's diagonal, in units of its mean. For each matrix that is taken which loses least
   /// on text that H has not seen, over some of its rows.
-  std::vector<double> dampings = {0.003, 0.01, 0.03, 0.1, 0.3};
+  std::vector<double> dampings = {0.01, 0.1};
   int refinements = 1;  ///< passes of block coordinate descent
   /// A token's squares count no more than this many times the median token's of its chunk: attention sinks,
   /// whose inputs are a thousand times larger, else own H. 0: no limit.

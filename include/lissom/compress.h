@@ -117,8 +117,8 @@ struct CompressOptions {
   /// anyway, and each tensor is read once. One line without quotes. Instead of source_digest.
   std::string source_identity = {};
   /// Values to encode instead of the checkpoint's own: F32 under canonical names, in the plan's shapes, of any
-  /// of the tensors that are not copied. Errors in the report are then those of encoding these. `algorithm`
-  /// names what they depend on, in one line without quotes.
+  /// of the tensors that are not copied; or, in the plan's codec, the very bytes to write. Errors in the report
+  /// are then those of encoding these. `algorithm` names what they depend on, in one line without quotes.
   std::shared_ptr<const TensorSource> learned = {};
   std::string algorithm = {};
   /// Weights that are encoded, written and made durable at a time: what a kill costs, and what memory is needed

@@ -146,32 +146,40 @@ std::vector<StarvedExpert> starved_experts(const Importance& importance) {
   return starved;
 }
 
-Result<Importance> collect_importance(const Checkpoint& checkpoint, const Tokenizer& tokenizer,
-                                      std::string_view text, const std::string& dataset,
-                                      const CalibrationOptions& options, const Progress& progress) {
-  std::vector<int32_t> ids = tokenizer.encode(text, false).ids;
+Result<CalibrationChunks> cut_calibration(const Checkpoint& checkpoint, const Tokenizer& tokenizer,
+                                          std::string_view text, const CalibrationOptions& options) {
+  CalibrationChunks cut;
+  cut.ids = tokenizer.encode(text, false).ids;
   const std::vector<int32_t> lead = tokenizer.encode("", true).ids;
-  const auto tokens = static_cast<int64_t>(ids.size());
+  const auto tokens = static_cast<int64_t>(cut.ids.size());
   if (tokens < kLeastTokens)
     return bad_input(
         fmt::format("calibration text of {} tokens: at least {} are needed", tokens, kLeastTokens));
-  int64_t context = std::min(options.context, tokens);
-  if (checkpoint.config.context > 0) context = std::min(context, checkpoint.config.context);
-  int64_t chunks = tokens / context;
+  cut.context = std::min(options.context, tokens);
+  if (checkpoint.config.context > 0) cut.context = std::min(cut.context, checkpoint.config.context);
+  int64_t chunks = tokens / cut.context;
   if (options.chunks > 0) chunks = std::min(chunks, options.chunks);
-
-  std::vector<uint8_t> wanted(static_cast<size_t>(context));
-  for (size_t i = 0; i < wanted.size(); ++i) wanted[i] = i % size_t{kHeadStride} == 0 ? 1 : 0;
-  Chunks pieces;
-  pieces.all.reserve(static_cast<size_t>(chunks));
-  pieces.finite.assign(static_cast<size_t>(chunks), 1);
-  for (int64_t i = 0; i < chunks; ++i) {
-    if (!lead.empty()) ids[static_cast<size_t>(i * context)] = lead.front();
+  const auto size = static_cast<size_t>(cut.context);
+  cut.wanted.resize(size);
+  for (size_t i = 0; i < size; ++i) cut.wanted[i] = i % size_t{kHeadStride} == 0 ? 1 : 0;
+  for (size_t i = 0; i < static_cast<size_t>(chunks); ++i) {
+    if (!lead.empty()) cut.ids[i * size] = lead.front();
     Batch batch;
-    batch.tokens = std::span(ids).subspan(static_cast<size_t>(i * context), static_cast<size_t>(context));
-    if (checkpoint.config.causal) batch.wanted = wanted;
-    pieces.all.push_back(batch);
+    batch.tokens = std::span(cut.ids).subspan(i * size, size);
+    if (checkpoint.config.causal) batch.wanted = cut.wanted;
+    cut.batches.push_back(batch);
   }
+  return cut;
+}
+
+Result<Importance> collect_importance(const Checkpoint& checkpoint, const Tokenizer& tokenizer,
+                                      std::string_view text, const std::string& dataset,
+                                      const CalibrationOptions& options, const Progress& progress) {
+  LISSOM_TRY(CalibrationChunks cut, cut_calibration(checkpoint, tokenizer, text, options));
+  const int64_t context = cut.context;
+  Chunks pieces;
+  pieces.all = std::move(cut.batches);
+  pieces.finite.assign(pieces.all.size(), 1);
   LISSOM_TRY(const auto observer, runtime::Observer::create(checkpoint, options.runtime, context));
   Gathering gathering{*observer, pieces, progress};
   const auto at_once =
@@ -188,7 +196,7 @@ Result<Importance> collect_importance(const Checkpoint& checkpoint, const Tokeni
   importance.datasets = {dataset};
   importance.chunk_size = context;
   importance.chunks = std::ranges::count(pieces.finite, 1);
-  importance.skipped_chunks = chunks - importance.chunks;
+  importance.skipped_chunks = static_cast<int64_t>(pieces.all.size()) - importance.chunks;
   importance.entries = gathering.sums.entries(checkpoint.graph);
   if (importance.chunks == 0)
     return bad_input("calibration: every chunk had activations that are not finite; is the checkpoint sound?");

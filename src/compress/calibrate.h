@@ -25,6 +25,18 @@ struct CalibrationOptions {
   RuntimeOptions runtime = {};
 };
 
+/// A calibration text in chunks: what `batches` speak of lies in the other members.
+struct CalibrationChunks {
+  std::vector<int32_t> ids;
+  std::vector<uint8_t> wanted;
+  int64_t context = 0;
+  std::vector<Batch> batches;
+};
+/// Chunks of options.context tokens, begun by BOS where the model wants one. Errors: fewer than 16 tokens.
+[[nodiscard]] Result<CalibrationChunks> cut_calibration(const Checkpoint& checkpoint,
+                                                        const Tokenizer& tokenizer, std::string_view text,
+                                                        const CalibrationOptions& options);
+
 /// Runs the text in chunks of `context` tokens (a text shorter than that is one chunk), each from an empty
 /// cache and begun by BOS where the model wants one. The model goes by a stage at a time (runtime/observe.h):
 /// of its weights only those at work are in memory. A chunk with activations that are not finite is left out,

@@ -214,9 +214,9 @@ Result<void> check_learned(const Plan& plan, const TensorSource& learned) {
     const int64_t index = learned.find(entry.tensor);
     if (index < 0) continue;
     const TensorInfo& info = learned.tensors()[static_cast<size_t>(index)];
-    if (info.type != "F32" || !(info.shape == entry.shape))
-      return bad_input(fmt::format("{}: tensor '{}' is {} {}, expected F32 {}", learned.origin(), info.name,
-                                   info.type, info.shape.str(), entry.shape.str()));
+    if ((info.type != "F32" && info.type != entry.codec) || !(info.shape == entry.shape))
+      return bad_input(fmt::format("{}: tensor '{}' is {} {}, expected F32 or {} {}", learned.origin(),
+                                   info.name, info.type, info.shape.str(), entry.codec, entry.shape.str()));
   }
   return {};
 }

@@ -42,6 +42,7 @@ std::string line_of(const JournalEntry& entry) {
                {"relative_error", entry.relative_error}};
   if (entry.has_importance) json["weighted_relative_error"] = entry.weighted_relative_error;
   if (!entry.source.empty()) json["source_sha256"] = to_hex(entry.source);
+  if (!entry.note.empty()) json["note"] = entry.note;
   return json.dump() + "\n";
 }
 
@@ -69,6 +70,7 @@ bool read_entry(std::string_view line, JournalEntry& entry) {
   };
   if (!unsigned_number("bytes", entry.bytes) || !unsigned_number("xxh64", entry.checksum)) return false;
   if (std::string hex; text("source_sha256", hex) && !from_hex(hex, entry.source)) return false;
+  text("note", entry.note);
   entry.has_importance = number("weighted_relative_error", entry.weighted_relative_error);
   return text("tensor", entry.tensor) && number("relative_error", entry.relative_error);
 }

@@ -21,6 +21,7 @@ struct JournalEntry {
   bool has_importance = false;
   /// piece_digests() of the source's tensor, where the source's digest is not known before all is read.
   std::string source = {};
+  std::string note = {};  ///< what the algorithm has to say of it
 };
 
 class Journal {

@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "base/threads.h"
+#include "compress/algorithms/error_feedback/error_feedback.h"
 #include "compress/calibrate.h"
 #include "compress/digest.h"
 #include "compress/distill.h"
@@ -22,6 +23,7 @@
 #include "lissom/engine.h"
 #include "lissom/eval.h"
 #include "lissom/gguf.h"
+#include "pipeline/feedback.h"
 #include "pipeline/folder_job.h"
 #include "pipeline/forecast.h"
 #include "pipeline/health.h"
@@ -186,6 +188,7 @@ CompressJob effective_of(const Run& run) {
   CompressJob job = run.job;
   job.verify = run.verify;
   job.data_free = run.data_free;
+  if (feeds_back(job)) job.effort = Effort::fast;
   return job;
 }
 
@@ -236,11 +239,13 @@ void make_keys(Run& run) {
     if (target.searched) codecs = search_description(job);
     for (const PlanEntry& entry : target.plan.entries)
       if (!target.searched) codecs += entry.tensor + " " + entry.codec + "\n";
-    target.key = sha256_hex(fmt::format("{}\n{}\n{}\n{}\n{} {}\n{} {} {}\n{}\n{}", LISSOM_VERSION,
-                                        run.source_identity + run.digest, target.scheme.name, codecs,
-                                        run.texts.calibration.description, job.calib_chunks,
-                                        run.texts.evaluation.description, job.eval_chunks, job.context,
-                                        job.seed, run.learning ? run.learning->description() : ""));
+    target.key = sha256_hex(
+        fmt::format("{}\n{}\n{}\n{}\n{} {}\n{} {} {}\n{}\n{}", LISSOM_VERSION, run.source_identity + run.digest,
+                    target.scheme.name, codecs, run.texts.calibration.description, job.calib_chunks,
+                    run.texts.evaluation.description, job.eval_chunks, job.context, job.seed,
+                    run.learning      ? run.learning->description()
+                    : feeds_back(job) ? kErrorFeedback
+                                      : ""));
   }
 }
 
@@ -447,6 +452,14 @@ Result<Json> make_gguf_target(Run& run, const Target& target) {
     LISSOM_TRY(options.learned, SafetensorsFile::open(state));
     options.algorithm = "distillation " + target.key;
   }
+  Json feedback;
+  const fs::path rounded = target.out.string() + ".feedback";
+  if (feeds_back(run.job)) {
+    LISSOM_TRY(feedback, run_feedback(run.checkpoint, run.job, run.texts.calibration, target.plan,
+                                      run.importance, rounded, target.key, run.progress));
+    LISSOM_TRY(options.learned, GgufFile::open(rounded));
+    options.algorithm = std::string(kErrorFeedback) + " " + target.key;
+  }
   LISSOM_TRY(const CompressResult compressed,
              compress_to_gguf(run.checkpoint, target.out, options, run.progress));
   run.digest = compressed.source_digest;
@@ -456,6 +469,11 @@ Result<Json> make_gguf_target(Run& run, const Target& target) {
     std::error_code code;
     fs::remove(state, code);
     result["distillation"] = learned;
+  }
+  if (feeds_back(run.job)) {
+    options.learned.reset();
+    remove_feedback_state(rounded);
+    add_feedback(std::move(feedback), result);
   }
   if (run.folder || run.job.report) {
     LISSOM_TRY(result["sha256"], file_sha256(target.out));
@@ -580,7 +598,7 @@ Result<void> check_job(const CompressJob& job) {
     return bad_input("--no-verify leaves nothing to hold against --max-kld and --max-ppl-delta");
   if (job.data_free && (job.calib || job.imatrix)) return bad_input("statistics, or none: give one of the two");
   if (job.context < 8) return bad_input("a context of fewer than 8 tokens");
-  return {};
+  return check_algorithm(job);
 }
 
 /// Nobody should learn after hours that a job cannot finish.

@@ -35,7 +35,8 @@ struct CompressJob {
   int64_t sample_tokens = 8192;
   /// Nothing: standard where there is an engine and the model is not too large for it, else fast.
   std::optional<Effort> effort;
-  uint64_t ram = 0;  ///< bytes that the job may take; 0: what is available
+  std::string algorithm = {};  ///< "search" (also where empty) or "error-feedback" (pipeline/feedback.h)
+  uint64_t ram = 0;            ///< bytes that the job may take; 0: what is available
   int threads = 0;
   uint64_t seed = 0;
 

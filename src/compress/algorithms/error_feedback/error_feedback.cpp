@@ -1,0 +1,413 @@
+#include "compress/algorithms/error_feedback/error_feedback.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <map>
+#include <new>
+#include <set>
+
+#include "base/file.h"
+#include "base/threads.h"
+#include "compress/algorithms/error_feedback/matrix.h"
+#include "compress/checksum.h"
+#include "compress/encode.h"
+#include "compress/header.h"
+#include "compress/journal.h"
+#include "lissom/gguf.h"
+#include "runtime/observe.h"
+
+namespace lissom {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t kJudgeEvery = 10;       // one chunk of so many is held out
+constexpr double kFewestBits = 16;       // codecs with as many lose too little
+constexpr const char* kRatio = "ratio";  // in a journal's note
+
+/// Tensors that read one input.
+struct Group {
+  std::string label;
+  std::vector<const PlanEntry*> entries;
+};
+
+/// In the order in which the model comes to them. `left`: how many are not among them.
+std::vector<Group> groups_of(const Checkpoint& checkpoint, const Plan& plan, int64_t& left) {
+  const Graph& graph = checkpoint.graph;
+  std::map<std::string, int> uses;
+  std::set<std::string> experts;
+  for (const Op& op : graph.ops) {
+    if (const auto* linear = std::get_if<LinearOp>(&op))
+      ++uses[graph.weights[static_cast<size_t>(linear->weight)].name];
+    if (const auto* moe = std::get_if<MoeOp>(&op))
+      for (const WeightId id : {moe->gate, moe->up, moe->down})
+        experts.insert(graph.weights[static_cast<size_t>(id)].name);
+    if (const auto* relative = std::get_if<RelativeAttentionOp>(&op))  // they multiply the positions too
+      for (const WeightId id : {relative->q_weight, relative->k_weight})
+        uses[graph.weights[static_cast<size_t>(id)].name] += 2;
+  }
+  std::map<std::string, const PlanEntry*> wanted;
+  for (const PlanEntry& entry : plan.entries) {
+    if (entry.kept || entry.from == entry.codec) continue;
+    const BlockCodec& codec = *find_block_codec(entry.codec);
+    if (8.0 * codec.block_bytes() / codec.block_weights() >= kFewestBits) continue;
+    if (experts.contains(entry.tensor)) ++left;
+    const auto found = uses.find(entry.tensor);
+    if (found == uses.end() || entry.shape.rank() != 2) continue;
+    if (found->second > 1) ++left;
+    if (found->second == 1) wanted.emplace(entry.tensor, &entry);
+  }
+  std::vector<Group> groups;
+  for (const Op& op : graph.ops) {
+    const auto* linear = std::get_if<LinearOp>(&op);
+    if (linear == nullptr) continue;
+    const auto found = wanted.find(graph.weights[static_cast<size_t>(linear->weight)].name);
+    if (found == wanted.end()) continue;
+    auto group = std::ranges::find(groups, linear->input_label, &Group::label);
+    if (group == groups.end()) group = groups.insert(groups.end(), {linear->input_label, {}});
+    group->entries.push_back(found->second);
+  }
+  return groups;
+}
+
+/// Each row's weight, so that none counts more than `limit` times the median; empty: not finite.
+std::vector<float> token_weights(const float* x, int64_t rows, int64_t cols, double limit) {
+  std::vector<double> square(static_cast<size_t>(rows));
+  for (int64_t r = 0; r < rows; ++r) {
+    double sum = 0;
+    for (int64_t c = 0; c < cols; ++c) {
+      const auto v = static_cast<double>(x[r * cols + c]);
+      sum += v * v;
+    }
+    if (!(sum < 1e30)) return {};
+    square[static_cast<size_t>(r)] = sum;
+  }
+  std::vector<double> sorted = square;
+  const auto middle = sorted.begin() + static_cast<ptrdiff_t>(sorted.size() / 2);
+  std::nth_element(sorted.begin(), middle, sorted.end());
+  const double most = limit * *middle;
+  std::vector<float> weights(square.size(), 1.0F);
+  if (most > 0)  // no limit, or most tokens give nothing at all
+    for (size_t r = 0; r < weights.size(); ++r)
+      if (square[r] > most) weights[r] = static_cast<float>(most / square[r]);
+  return weights;
+}
+
+class Work {
+ public:
+  Work(const Checkpoint& checkpoint, const Plan& plan, const Means& means, const fs::path& state,
+       const FeedbackOptions& options, const Progress& progress)
+      : checkpoint_(checkpoint),
+        means_(means),
+        state_(state),
+        options_(options),
+        progress_(progress),
+        pool_(options.threads),
+        groups_(groups_of(checkpoint, plan, result_.shared)) {
+    for (const Group& group : groups_)
+      for (const PlanEntry* entry : group.entries)
+        directory_.push_back({entry->tensor, entry->codec, entry->shape, entry->bytes});
+  }
+
+  Result<FeedbackResult> run(const Tokenizer& tokenizer, std::string_view text) {
+    const auto begin = std::chrono::steady_clock::now();
+    LISSOM_TRY(chunks_, cut_calibration(checkpoint_, tokenizer, text, options_.calibration));
+    finite_.assign(chunks_.batches.size(), 1);
+    LISSOM_TRY(const bool finished, resume());
+    if (!finished) LISSOM_CHECK(work());
+    for (const JournalEntry& entry : journal_->entries()) report(entry);
+    result_.skipped_chunks = std::ranges::count(finite_, 0);
+    result_.chunks = static_cast<int64_t>(finite_.size()) - result_.skipped_chunks;
+    result_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    return std::move(result_);
+  }
+
+ private:
+  [[nodiscard]] std::string run_line() const {
+    std::string dampings;
+    for (const double d : options_.dampings) dampings += fmt::format("{} ", d);
+    return fmt::format(
+        R"({{"lissom_error_feedback":1,"key":"{}","chunks":{},"context":{},"dampings":"{}","refinements":{},"token_limit":{}}})",
+        options_.key, chunks_.batches.size(), chunks_.context, dampings, options_.refinements,
+        options_.token_limit);
+  }
+
+  /// True where an earlier run has finished.
+  Result<bool> resume() {
+    LISSOM_TRY(journal_, Journal::open(state_.string() + ".journal", run_line()));
+    size_t good = 0;
+    while (good < journal_->entries().size() && good < directory_.size() &&
+           journal_->entries()[good].tensor == directory_[good].name)
+      ++good;
+    std::error_code code;
+    if (good == directory_.size() && fs::exists(state_, code)) {
+      result_.resumed_tensors = static_cast<int64_t>(good);
+      return true;
+    }
+    good = verified(good);
+    GgufWriter::Options writing{.keep_partial = true};
+    writing.resume_tensors = good;
+    LISSOM_TRY(writer_, GgufWriter::create(state_, metadata(), directory_, writing));
+    done_ = writer_->resumed_tensors();
+    result_.resumed_tensors = static_cast<int64_t>(done_);
+    LISSOM_CHECK(journal_->keep(done_));
+    if (done_ > 0)
+      progress_.say(LogLevel::info,
+                    fmt::format("error feedback: {} of {} tensors were done before", done_, directory_.size()));
+    return false;
+  }
+
+  /// A file of weights that no program should take for a model.
+  [[nodiscard]] static GgufMetadata metadata() {
+    GgufMetadata metadata;
+    metadata.set("general.architecture", std::string("lissom_error_feedback"));
+    return metadata;
+  }
+
+  /// How many of the first tensors lie whole in the partial file.
+  [[nodiscard]] size_t verified(size_t most) const {
+    const auto partial = MappedFile::open(AtomicFile::partial_path(state_));
+    if (!partial) return 0;
+    const auto bytes = (*partial)->bytes();
+    uint64_t offset = gguf_header_bytes(metadata(), directory_);
+    for (size_t i = 0; i < most; ++i) {
+      const JournalEntry& entry = journal_->entries()[i];
+      if (entry.bytes != directory_[i].bytes || offset > bytes.size() || entry.bytes > bytes.size() - offset)
+        return i;
+      Checksum checksum;
+      checksum.update(bytes.subspan(offset, entry.bytes));
+      if (checksum.value() != entry.checksum) return i;
+      offset += gguf_padded(entry.bytes);
+    }
+    return most;
+  }
+
+  Result<void> work() {
+    LISSOM_TRY(const auto observer,
+               runtime::Observer::create(checkpoint_, options_.calibration.runtime, chunks_.context));
+    stages_ = static_cast<int64_t>(observer->stages().size());
+    begin_stage();
+    const auto tap = [this](const std::string& label, const float* x, int64_t rows, int64_t cols) {
+      add(label, x, rows, cols);
+    };
+    LISSOM_CHECK(observer->run(chunks_.batches, tap, [this](size_t chunk) { return passed(chunk); }));
+    if (std::ranges::count(finite_, 1) == 0)
+      return bad_input("error feedback: every chunk had activations that are not finite");
+    LISSOM_CHECK(round_unseen());
+    return writer_->finish();
+  }
+
+  void begin_stage() {
+    current_ = 0;
+    while (current_ < finite_.size() && finite_[current_] == 0) ++current_;
+    last_ = finite_.size();
+    while (last_ > 0 && finite_[last_ - 1] == 0) --last_;
+  }
+
+  [[nodiscard]] bool is_done(const Group& group) const {
+    size_t first = 0;
+    for (const Group& other : groups_) {
+      if (&other == &group) break;
+      first += other.entries.size();
+    }
+    return first + group.entries.size() <= done_;
+  }
+
+  /// Adds a chunk's rows to the moments of an input.
+  void add(const std::string& label, const float* x, int64_t rows, int64_t cols) {
+    const auto group = std::ranges::find(groups_, label, &Group::label);
+    if (group == groups_.end()) return;
+    std::vector<float> weights = token_weights(x, rows, cols, options_.token_limit);
+    if (weights.empty()) {
+      bad_chunk_ = true;  // seen even where nothing is to be done, so that a resumed run leaves out the same
+      return;
+    }
+    if (is_done(*group)) return;
+    InputMoments& moments = held_[label];
+    if (moments.fit.n == 0) moments = {SquareMatrix(cols), SquareMatrix(cols)};
+    const bool few = finite_.size() < kJudgeEvery;
+    const bool judge = few ? current_ + 1 == finite_.size() : current_ % kJudgeEvery == kJudgeEvery - 1;
+    if (finite_.size() == 1) {  // the end of the only chunk is held out
+      const int64_t fit = std::max<int64_t>(1, rows * 3 / 4);
+      add_gram(pool_, x, weights.data(), fit, moments.fit, packed_);
+      if (fit < rows) add_gram(pool_, x + fit * cols, weights.data() + fit, rows - fit, moments.judge, packed_);
+    } else {
+      add_gram(pool_, x, weights.data(), rows, judge ? moments.judge : moments.fit, packed_);
+    }
+  }
+
+  Result<bool> passed(size_t chunk) {
+    if (progress_.stop_requested()) return tl::unexpected(Error{ErrorKind::cancelled, "stopped"});
+    const bool finite = !bad_chunk_;
+    bad_chunk_ = false;
+    if (!finite) finite_[chunk] = 0;
+    progress_.report("calibrate", std::min(++passes_, total()), total());
+    current_ = chunk + 1;
+    while (current_ < finite_.size() && finite_[current_] == 0) ++current_;
+    if (chunk + 1 < last_) return finite;
+    for (const Group& group : groups_) {
+      const auto moments = held_.find(group.label);
+      if (moments == held_.end()) continue;
+      mirror(moments->second.fit);
+      mirror(moments->second.judge);
+      LISSOM_CHECK(round_group(group, &moments->second));
+      held_.erase(moments);
+    }
+    begin_stage();
+    return finite;
+  }
+
+  [[nodiscard]] int64_t total() const { return static_cast<int64_t>(finite_.size()) * stages_; }
+
+  /// Tensors whose input never came get the search's bytes, so that the file is whole.
+  Result<void> round_unseen() {
+    for (const Group& group : groups_) LISSOM_CHECK(round_group(group, nullptr));
+    return {};
+  }
+
+  Result<void> round_group(const Group& group, const InputMoments* moments) {
+    size_t index = 0;
+    for (const Group& other : groups_) {
+      if (&other == &group) break;
+      index += other.entries.size();
+    }
+    // The file has the groups in the order of the model; one that was passed over is caught up with here.
+    for (const Group& other : groups_) {
+      if (done_ >= index || &other == &group) break;
+      LISSOM_CHECK(round_group(other, nullptr));
+    }
+    for (const PlanEntry* entry : group.entries)
+      if (index++ >= done_) LISSOM_CHECK(round_tensor(*entry, moments));
+    return {};
+  }
+
+  Result<void> round_tensor(const PlanEntry& entry, const InputMoments* moments) {
+    progress_.report("error feedback", static_cast<int64_t>(done_), static_cast<int64_t>(directory_.size()),
+                     entry.tensor);
+    LISSOM_TRY(const std::vector<float> weights, decode(entry));
+    const auto mean = means_.find(entry.tensor);
+    const std::span<const float> importance =
+        mean == means_.end() ? std::span<const float>() : std::span<const float>(mean->second);
+    const int64_t cols = entry.shape.cols();
+    InputMoments zero;
+    if (moments == nullptr || moments->fit.n != cols) {
+      zero = {SquareMatrix(cols), SquareMatrix(cols)};
+      moments = &zero;
+    }
+    const BlockCodec& codec = *find_block_codec(entry.codec);
+    const FeedbackMatrix rounded = feed_back(pool_, codec, entry.shape.rows(), weights, importance, *moments,
+                                             options_.dampings, options_.refinements);
+    JournalEntry done{entry.tensor, entry.bytes, 0, 0, 0, !importance.empty()};
+    Checksum checksum;
+    checksum.update(rounded.bytes);
+    done.checksum = checksum.value();
+    measure(codec, weights, importance, rounded.bytes, done);
+    done.note = fmt::format("{} {:.6f}; damping {:.4g}, {} of {} rows are the search's", kRatio,
+                            rounded.plain > 0 ? rounded.judged / rounded.plain : 1.0, rounded.damping,
+                            rounded.searched_rows, entry.shape.rows());
+    LISSOM_CHECK(writer_->append(rounded.bytes));
+    LISSOM_CHECK(writer_->flush());
+    LISSOM_CHECK(journal_->append({done}));
+    ++done_;
+    if (progress_.stop_requested()) return tl::unexpected(Error{ErrorKind::cancelled, "stopped"});
+    return {};
+  }
+
+  Result<std::vector<float>> decode(const PlanEntry& entry) const {
+    const auto index = static_cast<size_t>(checkpoint_.tensors->find(entry.tensor));
+    LISSOM_TRY(const TensorView view, checkpoint_.tensors->read(index));
+    std::vector<float> out(static_cast<size_t>(entry.shape.elements()));
+    const std::span<const std::byte> bytes[] = {view.data};
+    find_codec(entry.from)->decode_rows(entry.shape, bytes, 0, entry.shape.rows(), out.data());
+    checkpoint_.tensors->release(index);
+    const float most = find_codec(entry.codec)->max_magnitude();
+    if (!std::ranges::all_of(out, [&](float w) { return std::fabs(w) <= most; }))
+      return bad_input(checkpoint_.tensors->origin() + ": tensor '" + entry.tensor +
+                       "' holds NaN, Inf or more than " + entry.codec + " can store");
+    return out;
+  }
+
+  static void measure(const BlockCodec& codec, std::span<const float> weights,
+                      std::span<const float> importance, const std::vector<std::byte>& bytes,
+                      JournalEntry& entry) {
+    std::vector<float> back(weights.size());
+    codec.decode_blocks(bytes.data(), static_cast<int64_t>(weights.size()) / codec.block_weights(),
+                        back.data());
+    ErrorSums sums;
+    for (size_t i = 0; i < back.size(); ++i) {
+      const auto w = static_cast<double>(weights[i]), e = w - static_cast<double>(back[i]);
+      const double v = importance.empty() ? 1.0 : static_cast<double>(importance[i % importance.size()]);
+      sums.add({e * e, w * w, v * e * e, v * w * w});
+    }
+    entry.relative_error = sums.relative();
+    entry.weighted_relative_error = sums.weighted_relative();
+  }
+
+  void report(const JournalEntry& entry) {
+    FeedbackTensor tensor{entry.tensor, entry.relative_error, entry.weighted_relative_error};
+    const size_t end = entry.note.find(';');
+    const size_t begin = std::string_view(kRatio).size() + 1;
+    if (end != std::string::npos && begin < end) {
+      tensor.validation_ratio = std::strtod(entry.note.c_str() + begin, nullptr);
+      tensor.note = entry.note.substr(std::min(end + 2, entry.note.size()));
+    }
+    result_.tensors.push_back(std::move(tensor));
+  }
+
+  const Checkpoint& checkpoint_;
+  const Means& means_;
+  fs::path state_;
+  const FeedbackOptions& options_;
+  const Progress& progress_;
+  ThreadPool pool_;
+  FeedbackResult result_;
+  std::vector<Group> groups_;
+  std::vector<TensorInfo> directory_;
+  CalibrationChunks chunks_;
+  std::vector<uint8_t> finite_;
+  std::unique_ptr<Journal> journal_;
+  std::unique_ptr<GgufWriter> writer_;
+  size_t done_ = 0;                ///< tensors of the directory
+  size_t current_ = 0, last_ = 0;  ///< the chunk at work; one past the last of this stage
+  int64_t passes_ = 0, stages_ = 0;
+  bool bad_chunk_ = false;
+  std::map<std::string, InputMoments> held_;
+  std::vector<float> packed_;
+};
+
+}  // namespace
+
+Result<FeedbackResult> error_feedback(const Checkpoint& checkpoint, const Plan& plan, const Means& means,
+                                      const Tokenizer& tokenizer, std::string_view text, const fs::path& state,
+                                      const FeedbackOptions& options, const Progress& progress) {
+  try {
+    return Work(checkpoint, plan, means, state, options, progress).run(tokenizer, text);
+  } catch (const std::bad_alloc&) {
+    return io_error("error feedback: out of memory");
+  }
+}
+
+void remove_feedback_state(const fs::path& state) {
+  std::error_code code;
+  fs::remove(state, code);
+  fs::remove(state.string() + ".journal", code);
+}
+
+uint64_t error_feedback_memory(const Checkpoint& checkpoint, const Plan& plan, int64_t tokens) {
+  int64_t left = 0;
+  uint64_t widest = 0, matrix = 0;
+  for (const Group& group : groups_of(checkpoint, plan, left))
+    for (const PlanEntry* entry : group.entries) {
+      const auto cols = static_cast<uint64_t>(entry->shape.cols());
+      widest = std::max(widest, cols);
+      matrix = std::max(matrix, static_cast<uint64_t>(entry->shape.elements()));
+    }
+  const uint64_t carried = static_cast<uint64_t>(tokens * checkpoint.config.width) * sizeof(float);
+  // Two moments of two inputs of a stage, the factor and what it is made from; weights, errors, two attempts.
+  return carried + 6 * widest * widest * sizeof(float) + 3 * matrix * sizeof(float);
+}
+
+}  // namespace lissom

@@ -1,0 +1,62 @@
+#pragma once
+// Error feedback (GPTQ, arXiv 2210.17323; LDLQ, arXiv 2307.13304) into the grid of any codec of blocks: what
+// rounding a column loses is made up for by the columns that are rounded after it, as the inputs' second
+// moments H = XᵀX say. docs/compress.md tells how it goes and what it gains.
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "compress/calibrate.h"
+#include "compress/source.h"
+#include "lissom/compress.h"
+#include "lissom/tokenizer.h"
+
+namespace lissom {
+
+struct FeedbackOptions {
+  CalibrationOptions calibration;
+  int threads = 0;
+  std::string key;  ///< names all that the result depends on but what is here; one line without quotes
+  /// What may be added to H's diagonal, in units of its mean. For each matrix that is taken which loses least
+  /// on text that H has not seen, over some of its rows.
+  std::vector<double> dampings = {0.01, 0.1};
+  int refinements = 1;  ///< passes of block coordinate descent
+  /// A token's squares count no more than this many times the median token's of its chunk: attention sinks,
+  /// whose inputs are a thousand times larger, else own H. 0: no limit.
+  double token_limit = 4;
+};
+
+/// What became of one tensor.
+struct FeedbackTensor {
+  std::string tensor;
+  double relative_error = 0, weighted_relative_error = 0;  ///< of the weights, as TensorReport has them
+  /// tr((W-Ŵ)·H·(W-Ŵ)ᵀ) on the held-out tenth of the chunks, over that of the codec's own search.
+  double validation_ratio = 1;
+  std::string note = {};  ///< the damping, and how many rows are the search's
+};
+struct FeedbackResult {
+  std::vector<FeedbackTensor> tensors;
+  int64_t chunks = 0, skipped_chunks = 0, resumed_tensors = 0;
+  int64_t shared = 0;  ///< tensors of the plan that are left to the search: experts, and layers' shared ones
+  double seconds = 0;
+};
+
+/// Writes to `state` a GGUF of the encoded bytes (for CompressOptions::learned) of each matrix of the plan that
+/// is read as a linear's weight once and is not stored in 16 bits or more. The model goes by a stage at a time:
+/// of weights, Hessians and activations only those at work are held. A chunk that gives values that are not
+/// finite is left out from there on, and counted. No row is worse on the held-out chunks than what the codec's
+/// search gives. `state`.journal lies beside it until remove_feedback_state(); a run that was stopped goes on
+/// from there, to the same bytes. `means`: the importance that the search is given.
+[[nodiscard]] Result<FeedbackResult> error_feedback(const Checkpoint& checkpoint, const Plan& plan,
+                                                    const Means& means, const Tokenizer& tokenizer,
+                                                    std::string_view text, const std::filesystem::path& state,
+                                                    const FeedbackOptions& options, const Progress& progress);
+void remove_feedback_state(const std::filesystem::path& state);
+
+/// Bytes that error_feedback() holds at most beside the model's stage at work.
+[[nodiscard]] uint64_t error_feedback_memory(const Checkpoint& checkpoint, const Plan& plan, int64_t tokens);
+
+}  // namespace lissom

@@ -1,0 +1,78 @@
+#include "pipeline/feedback.h"
+
+#include <fmt/format.h>
+
+#include <map>
+
+#include "compress/algorithms/error_feedback/error_feedback.h"
+#include "pipeline/folder_job.h"
+#include "pipeline/machine.h"
+
+namespace lissom {
+
+bool feeds_back(const CompressJob& job) {
+  return job.algorithm == kErrorFeedback;
+}
+
+Result<void> check_algorithm(const CompressJob& job) {
+  if (job.algorithm.empty() || job.algorithm == kSearch) return {};
+  if (!feeds_back(job))
+    return bad_input("--algorithm " + job.algorithm + ": " + kSearch + " or " + kErrorFeedback);
+  if (writes_folder(job)) return bad_input("--algorithm error-feedback is for GGUF files alone");
+  if (job.data_free || job.imatrix)
+    return bad_input("--algorithm error-feedback reads a text: give one with --calib, or nothing");
+  if (job.effort && *job.effort != Effort::fast)
+    return bad_input("--algorithm error-feedback goes with --effort fast: learning chooses the values itself");
+  return {};
+}
+
+Result<Json> run_feedback(const Checkpoint& checkpoint, const CompressJob& job, const TextPlan& calibration,
+                          const Plan& plan, const std::optional<Importance>& importance,
+                          const std::filesystem::path& state, const std::string& key,
+                          const Progress& progress) {
+  FeedbackOptions options;
+  options.calibration.chunks = job.calib_chunks;
+  options.calibration.runtime = Source::options(job.threads);
+  options.threads = job.threads;
+  options.key = key;
+  const int64_t tokens = job.calib_chunks > 0 ? job.calib_chunks * options.calibration.context : 0;
+  const uint64_t need = error_feedback_memory(checkpoint, plan, tokens) + resident_memory();
+  const uint64_t have = job.ram > 0 ? job.ram : available_memory() + resident_memory();
+  if (job.check_room && have > 0 && need > have)
+    return unsupported(
+        fmt::format("--algorithm error-feedback needs about {:.1f} GB of memory, and may take "
+                    "{:.1f} GB (--ram, --calib-chunks)",
+                    static_cast<double>(need) / 1e9, static_cast<double>(have) / 1e9));
+  Source source(checkpoint, job.threads);
+  LISSOM_TRY(const std::string text, calibration_text(job, calibration, source, progress));
+  LISSOM_TRY(const Tokenizer* tokenizer, source.tokenizer());
+  source.unload();
+  LISSOM_TRY(const Means means, means_of(checkpoint, importance));
+  LISSOM_TRY(const FeedbackResult done,
+             error_feedback(checkpoint, plan, means, *tokenizer, text, state, options, progress));
+  if (done.shared > 0)
+    progress.say(LogLevel::info,
+                 fmt::format("{} tensors of experts or of several layers are left to the search", done.shared));
+  Json json = {
+      {"algorithm", kErrorFeedback},   {"chunks", done.chunks},   {"skipped_chunks", done.skipped_chunks},
+      {"left_to_search", done.shared}, {"seconds", done.seconds}, {"tensors", Json::object()}};
+  for (const FeedbackTensor& tensor : done.tensors)
+    json["tensors"][tensor.tensor] = {{"algorithm", kErrorFeedback},
+                                      {"relative_error", tensor.relative_error},
+                                      {"weighted_relative_error", tensor.weighted_relative_error},
+                                      {"validation_ratio", tensor.validation_ratio},
+                                      {"rows", tensor.note}};
+  return json;
+}
+
+void add_feedback(Json feedback, Json& result) {
+  const Json of = std::move(feedback["tensors"]);
+  feedback.erase("tensors");
+  for (Json& tensor : result["tensors"]) {
+    const auto found = of.find(tensor.value("name", ""));
+    if (found != of.end()) tensor.update(*found);
+  }
+  result["error_feedback"] = std::move(feedback);
+}
+
+}  // namespace lissom

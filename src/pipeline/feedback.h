@@ -1,0 +1,33 @@
+#pragma once
+// Error feedback as a step of the compress job.
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "format/json.h"
+#include "lissom/compress.h"
+#include "pipeline/compress_job.h"
+#include "pipeline/texts.h"
+
+namespace lissom {
+
+/// The algorithms that choose values, as --algorithm names them.
+inline constexpr const char* kSearch = "search";
+inline constexpr const char* kErrorFeedback = "error-feedback";
+
+[[nodiscard]] bool feeds_back(const CompressJob& job);
+/// Errors: an unknown algorithm; one that the rest of the job rules out.
+[[nodiscard]] Result<void> check_algorithm(const CompressJob& job);
+
+/// Leaves in `state` the bytes that the target is to be made of, and returns what is to be said of it: a
+/// "tensors" member for add_feedback() and the rest for the report. `key`: all that the result depends on.
+[[nodiscard]] Result<Json> run_feedback(const Checkpoint& checkpoint, const CompressJob& job,
+                                        const TextPlan& calibration, const Plan& plan,
+                                        const std::optional<Importance>& importance,
+                                        const std::filesystem::path& state, const std::string& key,
+                                        const Progress& progress);
+/// Puts it into the result of the job, whose tensors were copied from the state.
+void add_feedback(Json feedback, Json& result);
+
+}  // namespace lissom

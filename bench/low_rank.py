@@ -129,7 +129,7 @@ def neo(folder):
     torch.manual_seed(1)
     tokenizer = AutoTokenizer.from_pretrained(os.environ["TOKENIZER"])
     config = GPTNeoConfig(vocab_size=len(tokenizer), hidden_size=768, num_layers=12, num_heads=12,
-                          attention_types=[[["global", "local"], 6]], max_position_embeddings=2048)  # fmt: skip
+                          attention_types=[[["global", "local"], 6]], max_position_embeddings=256)  # fmt: skip
     model = GPTNeoForCausalLM(config)
     with torch.no_grad():
         for name, weight in model.named_parameters():

@@ -16,8 +16,8 @@
 
 namespace lissom::runtime {
 
-/// Rows that are only looked up, decoded one at a time from what the source gives: the file's own bytes, or of a
-/// codec of several components a copy.
+/// Rows that are only looked up, decoded one at a time from what the source gives: the file's own bytes, or of
+/// a codec of several components a copy.
 struct Table {
   const Codec* codec = nullptr;
   TensorView view;

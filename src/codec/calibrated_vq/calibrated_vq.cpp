@@ -113,7 +113,7 @@ class CalibratedVqFamily final : public CodecFamily {
 }  // namespace
 
 const Codec& calibrated_vq_codec() {
-  static const CalibratedVq codec("calibrated_vq_v1", 2, {0.08, 0.14});
+  static const CalibratedVq codec("calibrated_vq_v1", 2, {0.06, 0.14});
   return codec;
 }
 const CodecFamily& calibrated_vq_family() {

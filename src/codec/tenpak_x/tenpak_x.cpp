@@ -73,26 +73,32 @@ void low_rank(const float* w, size_t rows, size_t cols, const std::vector<float>
     space = next;
     orthonormalize(space, kRank, cols);
   }
-  // W·diag(√v) ≈ (that · spaceᵀ) · space. √v goes to the left of the division, so that no factor leaves F16's
-  // range.
-  double most = 0;
-  for (double x : root) most = std::max(most, x);
-  left.assign(rows * kRank, 0.0F);
-  right.assign(kRank * cols, 0.0F);
-  for (size_t r = 0; r < kRank; ++r) {
-    double peak = 0;
-    for (size_t j = 0; j < cols; ++j) peak = std::max(peak, std::fabs(space[r * cols + j] / root[j]));
-    if (!(peak > 0)) continue;
-    for (size_t j = 0; j < cols; ++j)
-      right[r * cols + j] =
-          half_to_float(float_to_half(static_cast<float>(space[r * cols + j] / root[j] / peak)));
+  // The columns of L: an orthonormal basis of W·diag(√v)·spaceᵀ. R = Lᵀ·W is then the best for every column,
+  // whatever its importance, and leaves no column larger than it was.
+  std::vector<double> basis(kRank * rows, 0);
+  for (size_t r = 0; r < kRank; ++r)
     for (size_t i = 0; i < rows; ++i) {
       double dot = 0;
       for (size_t j = 0; j < cols; ++j)
-        dot += static_cast<double>(w[i * cols + j]) * root[j] * space[r * cols + j];
-      left[i * kRank + r] =
-          half_to_float(float_to_half(static_cast<float>(std::clamp(dot * peak, -65504.0, 65504.0))));
+        dot += static_cast<double>(w[i * cols + j]) * unit * root[j] * space[r * cols + j];
+      basis[r * rows + i] = dot;
     }
+  orthonormalize(basis, kRank, rows);
+  left.assign(rows * kRank, 0.0F);
+  right.assign(kRank * cols, 0.0F);
+  std::vector<double> sums(cols);
+  for (size_t r = 0; r < kRank; ++r) {
+    std::fill(sums.begin(), sums.end(), 0.0);
+    for (size_t i = 0; i < rows; ++i)
+      for (size_t j = 0; j < cols; ++j) sums[j] += basis[r * rows + i] * static_cast<double>(w[i * cols + j]);
+    double peak = 0;
+    for (double x : sums) peak = std::max(peak, std::fabs(x));
+    if (!(peak > 0)) continue;
+    for (size_t j = 0; j < cols; ++j)
+      right[r * cols + j] = half_to_float(float_to_half(static_cast<float>(sums[j] / peak)));
+    for (size_t i = 0; i < rows; ++i)
+      left[i * kRank + r] = half_to_float(
+          float_to_half(static_cast<float>(std::clamp(basis[r * rows + i] * peak, -65504.0, 65504.0))));
   }
 }
 

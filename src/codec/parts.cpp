@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace lissom {
 
 std::vector<uint64_t> part_offsets(std::span<const Component> components) {
@@ -21,6 +23,15 @@ uint64_t stored_bytes(const Codec& codec, const Shape& shape) {
   uint64_t bytes = 0;
   for (const Component& part : codec.components(shape)) bytes += part.bytes;
   return bytes;
+}
+
+std::vector<std::byte> join_parts(const Codec& codec, const Shape& shape,
+                                  std::span<const std::vector<std::byte>> parts) {
+  const std::vector<uint64_t> offsets = part_offsets(codec.components(shape));
+  std::vector<std::byte> data(offsets.back());
+  for (size_t i = 0; i < parts.size(); ++i)
+    std::ranges::copy(parts[i], data.begin() + static_cast<ptrdiff_t>(offsets[i]));
+  return data;
 }
 
 Result<Parts> parts_of(const Codec& codec, const Shape& shape, std::span<const std::byte> data) {

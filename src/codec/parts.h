@@ -23,6 +23,10 @@ using Parts = std::vector<std::span<const std::byte>>;
 /// The stored bytes of a tensor: of its components, without what lies between them in memory.
 [[nodiscard]] uint64_t stored_bytes(const Codec& codec, const Shape& shape);
 
+/// What parts_of() cuts: the encoded components, in the codec's order, one after the other.
+[[nodiscard]] std::vector<std::byte> join_parts(const Codec& codec, const Shape& shape,
+                                                std::span<const std::vector<std::byte>> parts);
+
 /// Cuts `data` into the codec's components. Errors, without the tensor's name: columns that do not divide, a
 /// length that is not that of the components, contents that a PartsCheck refuses.
 [[nodiscard]] Result<Parts> parts_of(const Codec& codec, const Shape& shape, std::span<const std::byte> data);

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "base/half.h"
+#include "codec/parts.h"
 #include "lissom/codec.h"
 
 namespace lissom::kernels {
@@ -31,9 +32,8 @@ Encoded encode(const Codec& codec, int64_t rows, int64_t cols, const std::vector
   const Shape shape{rows, cols};
   auto parts = encode_checked(codec, "w", shape, weights, {});
   EXPECT_TRUE(parts.has_value()) << (parts ? "" : parts.error().message);
-  Encoded e{rows, cols, std::move(parts->at(0)), std::vector<float>(weights.size())};
-  const std::span<const std::byte> views[] = {e.bytes};
-  codec.decode_rows(shape, views, 0, rows, e.decoded.data());
+  Encoded e{rows, cols, join_parts(codec, shape, *parts), std::vector<float>(weights.size())};
+  codec.decode_rows(shape, *parts_of(codec, shape, e.bytes), 0, rows, e.decoded.data());
   return e;
 }
 

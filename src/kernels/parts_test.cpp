@@ -123,14 +123,8 @@ struct Stored {
 Stored store(const Codec& codec, const Shape& shape, const std::vector<float>& weights) {
   auto parts = encode_checked(codec, "w", shape, weights, {});
   EXPECT_TRUE(parts) << (parts ? "" : parts.error().message);
-  const auto offsets = part_offsets(codec.components(shape));
-  Stored s{std::vector<std::byte>(offsets.back()), std::vector<float>(weights.size())};
-  Parts views;
-  for (size_t i = 0; i < parts->size(); ++i) {
-    std::ranges::copy((*parts)[i], s.data.begin() + static_cast<int64_t>(offsets[i]));
-    views.emplace_back((*parts)[i]);
-  }
-  codec.decode_rows(shape, views, 0, shape.rows(), s.decoded.data());
+  Stored s{join_parts(codec, shape, *parts), std::vector<float>(weights.size())};
+  codec.decode_rows(shape, *parts_of(codec, shape, s.data), 0, shape.rows(), s.decoded.data());
   return s;
 }
 

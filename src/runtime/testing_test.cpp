@@ -2,6 +2,7 @@
 #include <cmath>
 #include <cstdlib>
 
+#include "codec/parts.h"
 #include "lissom/codec.h"
 #include "runtime/rope.h"
 #include "runtime/testing.h"
@@ -30,8 +31,8 @@ class Builder {
     const std::string codec = coded ? o_.codec : "F32";
     model_.source->add(name, codec, shape, values);
     const size_t index = model_.source->tensors().size() - 1;
-    const std::span<const std::byte> parts[] = {*model_.source->bytes_[index]};
-    find_codec(codec)->decode_rows(shape, parts, 0, shape.rows(), values.data());
+    const auto parts = parts_of(*find_codec(codec), shape, *model_.source->bytes_[index]);
+    find_codec(codec)->decode_rows(shape, *parts, 0, shape.rows(), values.data());
     model_.weights[name] = values;
     graph().weights.push_back({name, shape, role, {}, HfTransform::none, 0, false});
     return static_cast<WeightId>(graph().weights.size() - 1);
@@ -407,7 +408,7 @@ void MemorySource::add(const std::string& name, const std::string& codec, const 
                        std::span<const float> values) {
   auto parts = encode_checked(*find_codec(codec), name, shape, values, {});
   if (!parts) std::abort();
-  bytes_.push_back(std::make_shared<std::vector<std::byte>>(std::move((*parts)[0])));
+  bytes_.push_back(std::make_shared<std::vector<std::byte>>(join_parts(*find_codec(codec), shape, *parts)));
   infos_.push_back({name, codec, shape, bytes_.back()->size()});
 }
 

@@ -231,10 +231,7 @@ TEST(SvdInt8, RefusesScalesThatAreNotFinite) {
   auto bytes = *encode_checked(codec, "w", shape, noise(shape.elements(), 4), {});
   const uint16_t infinity = 0x7c00;
   std::memcpy(bytes[3].data() + 2, &infinity, 2);
-  std::vector<std::byte> data(part_offsets(codec.components(shape)).back());
-  const auto offsets = part_offsets(codec.components(shape));
-  for (size_t i = 0; i < bytes.size(); ++i)
-    std::ranges::copy(bytes[i], data.begin() + static_cast<int64_t>(offsets[i]));
+  std::vector<std::byte> data = join_parts(codec, shape, bytes);
   const auto parts = parts_of(codec, shape, data);
   ASSERT_FALSE(parts);
   EXPECT_THAT(parts.error().message, HasSubstr("right_scale is not finite at 1"));

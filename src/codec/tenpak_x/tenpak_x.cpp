@@ -1,6 +1,6 @@
 // tenpak_x_v1: W ≈ L·R + codebook[index] + INT4 of the rest. L·R is the best product of rank 8 under the
 // columns' importance (subspace iteration on W·diag(√v)); the codebook has 256 vectors of eight columns, by
-// weighted k-means on what that leaves over the row's deviation; the rest has groups of 64 with a signed scale.
+// k-means on what that leaves over the row's deviation; the rest has groups of 64 with a signed scale.
 //
 //   left      F16 [rows, 8]        right    F16 [8, cols]
 //   rows      F16 [rows]           scale of the codebook in that row

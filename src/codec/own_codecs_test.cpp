@@ -228,7 +228,7 @@ TEST(Trellis, KernelsGiveTheBitsOfTheScalarOnes) {
     const trellis::Step step{12, rate, trellis::search_values(12), x[static_cast<size_t>(rate)], 0.7F};
     fast.step(step, costs.data(), a.data(), merged.data(), from.data());
     plain.step(step, costs.data(), b.data(), merged.data(), to.data());
-    EXPECT_EQ(std::memcmp(a.data(), b.data(), states * sizeof(float)), 0) << rate;
+    EXPECT_EQ(a, b) << rate;
     EXPECT_EQ(from, to) << rate;
   }
   // 37 columns of all rates in turn.

@@ -62,11 +62,12 @@ class Stacked final : public Codec, public HessianCodec, public PartsCheck {
       const auto w =
           weights.subspan(static_cast<size_t>(share.first) * cols, static_cast<size_t>(share.shape.elements()));
       const auto own = parts.subspan(share.part, share.parts);
-      const auto* wise = dynamic_cast<const HessianCodec*>(share.codec);
+      const Codec& codec = *share.codec;
+      const auto* wise = dynamic_cast<const HessianCodec*>(&codec);
       if (wise != nullptr && !statistics.hessian.empty()) {
         wise->encode_with(share.shape, w, statistics, own);
       } else {
-        share.codec->encode(share.shape, w, diagonal.empty() ? statistics.importance : diagonal, own);
+        codec.encode(share.shape, w, diagonal.empty() ? statistics.importance : diagonal, own);
       }
     }
   }

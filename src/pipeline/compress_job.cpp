@@ -114,7 +114,7 @@ Result<Scheme> searched_scheme(const Run& run) {
 /// The scheme of a job that names none.
 Result<Scheme> unnamed_scheme(Run& run, bool& searched) {
   const CompressJob& job = run.job;
-  if (writes_pack(job)) return find_pack_scheme("balanced");
+  if (writes_pack(job)) return find_pack_scheme("lissom_4");
   if (wants_search(job)) {
     const std::string obstacle = search_obstacle(run.checkpoint, job, run.data_free);
     searched = obstacle.empty();

@@ -16,7 +16,6 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::StartsWith;
 
 /// Four blocks; K-quants fit ffn_down alone, as in SmolLM2.
 Checkpoint small(int64_t layers = 4) {

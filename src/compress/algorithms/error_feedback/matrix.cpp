@@ -39,8 +39,10 @@ double mean_of_diagonal(const SquareMatrix& h) {
 /// The metric with this damping, or one larger. 0: there is none.
 double prepare(ThreadPool& pool, const SquareMatrix& h, double damping, const BlockCodec& codec,
                FeedbackMetric& metric) {
-  for (int raise = 0; raise < kRaises; ++raise, damping *= 10)
+  for (int raise = 0; raise < kRaises; ++raise) {
     if (metric.prepare(pool, h, static_cast<float>(damping), codec)) return damping;
+    damping *= 10;
+  }
   return 0;
 }
 

@@ -21,8 +21,8 @@ std::vector<fs::path> places() {
   return {folder / file, folder / ".." / "lib" / "lissom" / file};
 }
 
-/// LibTorch's OpenMP lets idle threads spin for milliseconds by default: on cores that our own pool wants, and that
-/// other programs want. It reads this when it is loaded; what the user set is left.
+/// LibTorch's OpenMP lets idle threads spin for milliseconds by default: on cores that our own pool wants, and
+/// that other programs want. It reads this when it is loaded; what the user set is left.
 void spin_briefly() {
   if (std::getenv("OMP_WAIT_POLICY") == nullptr) ::setenv("GOMP_SPINCOUNT", "20000", 0);
 }

@@ -274,7 +274,7 @@ std::vector<Component> pack_components(const Codec& codec, const Shape& shape) {
     part.type = name;
     part.shape = shape;
   } else if (const auto rows = static_cast<uint64_t>(shape.rows());
-             part.type == "U8" && part.bytes % rows == 0) {
+             part.type == "U8" && rows > 0 && part.bytes % rows == 0) {
     part.shape = Shape{static_cast<int64_t>(rows), static_cast<int64_t>(part.bytes / rows)};
   }
   return parts;

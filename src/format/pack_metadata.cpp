@@ -1,5 +1,7 @@
 // GGUF's typed metadata as JSON.
 
+#include <fmt/format.h>
+
 #include <cmath>
 #include <limits>
 #include <type_traits>
@@ -204,7 +206,7 @@ Result<GgufMetadata> metadata_from_json(std::string_view text, const std::string
     const std::string& key = item.key();
     const Json& entry = item.value();
     const auto refuse = [&](const std::string& why) {
-      return bad_input(origin + ": key " + in_quotes(key) + ": " + why);
+      return bad_input(fmt::format("{}: key {}: {}", origin, in_quotes(key), why));
     };
     if (!entry.is_object() || !entry.contains("type") || !entry["type"].is_string() || !entry.contains("value"))
       return refuse("expected {\"type\": …, \"value\": …}");

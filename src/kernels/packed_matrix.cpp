@@ -369,11 +369,12 @@ Result<std::unique_ptr<PackedMatrix>> PackedMatrix::part(Target target, const Co
                                                          std::span<const std::byte> bytes,
                                                          std::shared_ptr<const void> keep,
                                                          Precision precision) {
-  if (first < 0 || rows <= 0 || first > whole.rows() - rows)
+  const int64_t all = whole.rows();
+  if (first < 0 || rows <= 0 || all < 1 || first > all - rows)
     return bad_input(std::string(codec.name()) + ": rows past the end of " + whole.str());
   LISSOM_TRY(Parts parts, parts_of(codec, whole, bytes));
   const KernelTable& table = kernel_table(target);
-  const auto share = bytes.size() / static_cast<uint64_t>(whole.rows()) * static_cast<uint64_t>(rows);
+  const auto share = bytes.size() / static_cast<uint64_t>(all) * static_cast<uint64_t>(rows);
   return std::make_unique<DecodedMatrix>(
       table, codec, rows, DecodedMatrix::Stored{whole, first, std::move(parts), share, std::move(keep)},
       precision == Precision::exact ? table.exact : table.f32);

@@ -249,7 +249,8 @@ Result<ForecastTimes> times_of(const Common& c, Speeds& speeds, const std::vecto
     times.encode += seconds * static_cast<double>(entry.shape.elements());
   }
   if (c.learning)  // each step encodes all of the weights
-    times.learn = static_cast<double>(c.learning->tokens / kLearningWindow) * (speeds.window + times.encode);
+    times.learn = static_cast<double>(c.learning->tokens) / static_cast<double>(kLearningWindow) *
+                  (speeds.window + times.encode);
   times.digest = speeds.digest * as_double(bytes_of(source));
   const auto sampled = static_cast<double>(c.sampled), calibrated = static_cast<double>(c.calibrated);
   if (c.sampled > 0) {

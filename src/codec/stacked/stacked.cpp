@@ -62,12 +62,10 @@ class Stacked final : public Codec, public HessianCodec, public PartsCheck {
       const auto w =
           weights.subspan(static_cast<size_t>(share.first) * cols, static_cast<size_t>(share.shape.elements()));
       const auto own = parts.subspan(share.part, share.parts);
-      const Codec& codec = *share.codec;
-      const auto* wise = dynamic_cast<const HessianCodec*>(&codec);
-      if (wise != nullptr && !statistics.hessian.empty()) {
-        wise->encode_with(share.shape, w, statistics, own);
+      if (share.wise != nullptr && !statistics.hessian.empty()) {
+        share.wise->encode_with(share.shape, w, statistics, own);
       } else {
-        codec.encode(share.shape, w, diagonal.empty() ? statistics.importance : diagonal, own);
+        share.codec->encode(share.shape, w, diagonal.empty() ? statistics.importance : diagonal, own);
       }
     }
   }
@@ -93,7 +91,8 @@ class Stacked final : public Codec, public HessianCodec, public PartsCheck {
   struct Share {
     size_t number;
     const Codec* codec;
-    int64_t first;  ///< row
+    const HessianCodec* wise;  ///< the same, where it is one; else null
+    int64_t first;             ///< row
     Shape shape;
     size_t part, parts;  ///< its components among all
   };
@@ -108,7 +107,8 @@ class Stacked final : public Codec, public HessianCodec, public PartsCheck {
       const Codec* codec = codecs_[static_cast<size_t>(i)];
       const Shape own{end - begin, shape.cols()};
       const size_t parts = codec->components(own).size();
-      list.push_back({static_cast<size_t>(i), codec, begin, own, part, parts});
+      const auto* wise = dynamic_cast<const HessianCodec*>(codec);
+      list.push_back({static_cast<size_t>(i), codec, wise, begin, own, part, parts});
       part += parts;
     }
     return list;

@@ -121,8 +121,9 @@ TEST(Statistics, SummaryOfScores) {
 TEST(PeakMemory, GrowsWithWhatIsTouched) {
   const uint64_t before = peak_memory();
   ASSERT_GT(before, 0U);
-  // Tests before this one may have left a peak far above what is resident now. The kernel counts pages per processor
-  // and sums them roughly, so that what is resident may read higher than the peak read just before it.
+  // Tests before this one may have left a peak far above what is resident now. The kernel counts pages per
+  // processor and sums them roughly, so that what is resident may read higher than the peak read just before
+  // it.
   uint64_t size = 0, pages = 0;
   std::ifstream("/proc/self/statm") >> size >> pages;
   const uint64_t resident = pages * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));

@@ -8,7 +8,6 @@
 
 #include "base/file.h"
 #include "codec/parts.h"
-#include "compress/algorithms/low_rank/second_moments.h"
 #include "compress/testing.h"
 #include "format/pack.h"
 #include "lissom/codec.h"
@@ -160,23 +159,6 @@ TEST(CompressToPack, RefusesWhatItShould) {
   const auto plan = make_plan(checkpoint, options.scheme, false);
   ASSERT_FALSE(plan);
   EXPECT_THAT(plan.error().message, HasSubstr("--format pack"));
-}
-
-TEST(SecondMoments, AreTheSumsOfProducts) {
-  const int64_t rows = 37, cols = 21;
-  const auto x = testing::gaussian(rows * cols, 3);
-  ThreadPool pool(2);
-  std::vector<float> h;
-  add_second_moments(x.data(), rows, cols, pool, h);
-  add_second_moments(x.data(), rows, cols, pool, h);
-  ASSERT_EQ(h.size(), static_cast<size_t>(cols * cols));
-  for (int64_t i = 0; i < cols; ++i)
-    for (int64_t j = 0; j < cols; ++j) {
-      double sum = 0;
-      for (int64_t r = 0; r < rows; ++r)
-        sum += 2 * double{x[static_cast<size_t>(r * cols + i)]} * double{x[static_cast<size_t>(r * cols + j)]};
-      EXPECT_NEAR(double{h[static_cast<size_t>(i * cols + j)]}, sum, 1e-5);
-    }
 }
 
 TEST(PackSchemes, AreAllSound) {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/threads.h"
-#include "compress/algorithms/error_feedback/products.h"
+#include "compress/algorithms/products.h"
 
 namespace lissom {
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "base/threads.h"
-#include "compress/algorithms/error_feedback/products.h"
+#include "compress/algorithms/products.h"
 #include "lissom/codec.h"
 
 namespace lissom {

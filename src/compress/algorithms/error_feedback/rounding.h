@@ -9,7 +9,7 @@
 
 #include "base/threads.h"
 #include "compress/algorithms/error_feedback/factor.h"
-#include "compress/algorithms/error_feedback/products.h"
+#include "compress/algorithms/products.h"
 #include "lissom/codec.h"
 
 namespace lissom {

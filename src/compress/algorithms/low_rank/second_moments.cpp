@@ -4,7 +4,7 @@
 #include <cmath>
 #include <map>
 
-#include "kernels/kernels.h"
+#include "compress/algorithms/products.h"
 #include "runtime/observe.h"
 
 namespace lissom {
@@ -23,8 +23,9 @@ std::map<std::string, std::string> labels_of(const Graph& graph, const std::vect
 }
 
 struct Sums {
-  std::map<std::string, std::shared_ptr<std::vector<float>>> by_label;
+  std::map<std::string, SquareMatrix> by_label;  ///< of size 0 until a chunk was seen
   ThreadPool& pool;
+  std::vector<float> packed = {};
 
   /// A chunk whose values are not finite adds nothing here; later layers leave it out by themselves.
   void add(const std::string& label, const float* x, int64_t rows, int64_t cols) {
@@ -32,10 +33,20 @@ struct Sums {
     if (found == by_label.end()) return;
     for (int64_t i = 0; i < rows * cols; ++i)
       if (!(std::fabs(x[i]) < 1e15F)) return;
-    if (found->second == nullptr) found->second = std::make_shared<std::vector<float>>();
-    add_second_moments(x, rows, cols, pool, *found->second);
+    if (found->second.n == 0) found->second = SquareMatrix(cols);
+    add_gram(pool, x, nullptr, rows, found->second, packed);
   }
 };
+
+/// Without the padding, n × n.
+std::shared_ptr<const std::vector<float>> whole(SquareMatrix& m) {
+  mirror(m);
+  auto values = std::make_shared<std::vector<float>>();
+  values->reserve(static_cast<size_t>(m.n * m.n));
+  for (int64_t i = 0; i < m.n; ++i) values->insert(values->end(), m.row(i), m.row(i) + m.n);
+  m = SquareMatrix();
+  return values;
+}
 
 }  // namespace
 
@@ -50,24 +61,6 @@ uint64_t second_moment_bytes(const Graph& graph, const std::vector<std::string>&
     bytes += cols * cols * sizeof(float);
   }
   return bytes;
-}
-
-void add_second_moments(const float* x, int64_t rows, int64_t cols, ThreadPool& pool, std::vector<float>& out) {
-  const auto n = static_cast<size_t>(cols);
-  out.resize(n * n);
-  // xᵀ is both the weights and the input of one product.
-  std::vector<float> turned(n * static_cast<size_t>(rows)), product(n * n);
-  for (int64_t r = 0; r < rows; ++r)
-    for (int64_t c = 0; c < cols; ++c) turned[static_cast<size_t>(c * rows + r)] = x[r * cols + c];
-  const auto target = active_target();
-  if (!target) return;
-  const auto matrix = kernels::PackedMatrix::pack(*target, *find_codec("F32"), cols, rows,
-                                                  std::as_bytes(std::span<const float>(turned)), nullptr, pool);
-  if (!matrix) return;
-  std::vector<std::byte> scratch;
-  const kernels::MatmulTerm terms[] = {{matrix->get(), nullptr, product.data()}};
-  kernels::matmul(*target, pool, terms, turned.data(), cols, scratch);
-  for (size_t i = 0; i < product.size(); ++i) out[i] += product[i];
 }
 
 Result<Hessians> collect_second_moments(const Checkpoint& checkpoint, const Tokenizer& tokenizer,
@@ -93,7 +86,7 @@ Result<Hessians> collect_second_moments(const Checkpoint& checkpoint, const Toke
   }
   ThreadPool pool(options.calibration.runtime.threads);
   Sums sums{{}, pool};
-  for (const auto& [name, label] : labels) sums.by_label.emplace(label, nullptr);
+  for (const auto& [name, label] : labels) sums.by_label.try_emplace(label);
   LISSOM_TRY(const auto observer, runtime::Observer::create(checkpoint, options.calibration.runtime, context));
   const int64_t total = chunks * static_cast<int64_t>(observer->stages().size());
   int64_t done = 0;
@@ -110,9 +103,13 @@ Result<Hessians> collect_second_moments(const Checkpoint& checkpoint, const Toke
   for (size_t first = 0; first < batches.size(); first += at_once)
     LISSOM_CHECK(observer->run(std::span(batches).subspan(first, std::min(at_once, batches.size() - first)),
                                tap, passed));
+  std::map<std::string, Hessians::mapped_type> found;
+  for (auto& [label, sum] : sums.by_label)
+    if (sum.n > 0) found[label] = whole(sum);
   Hessians hessians;
   for (const auto& [name, label] : labels)
-    if (const auto& sum = sums.by_label.at(label); sum != nullptr) hessians.emplace(name, sum);
+    if (const auto of_label = found.find(label); of_label != found.end())
+      hessians.emplace(name, of_label->second);
   return hessians;
 }
 

@@ -7,7 +7,6 @@
 #include <string_view>
 #include <vector>
 
-#include "base/threads.h"
 #include "compress/calibrate.h"
 #include "compress/pack.h"
 #include "lissom/tokenizer.h"
@@ -22,8 +21,8 @@ struct SecondMomentOptions {
 
 /// Reads chunks of the text, spread evenly over it, as collect_importance() does, and sums x·xᵀ of the inputs
 /// of `tensors` in F32. Linears that read the same input share a matrix. A chunk with values that are not
-/// finite counts nowhere from the
-/// layer on where they appear. Tensors of a mixture of experts have none. Memory: cols² floats for each input.
+/// finite counts nowhere from the layer on where they appear. Tensors of a mixture of experts have none.
+/// Memory: cols² floats for each input.
 [[nodiscard]] Result<Hessians> collect_second_moments(const Checkpoint& checkpoint, const Tokenizer& tokenizer,
                                                       std::string_view text,
                                                       const std::vector<std::string>& tensors,
@@ -32,8 +31,5 @@ struct SecondMomentOptions {
 
 /// Bytes that the result holds.
 [[nodiscard]] uint64_t second_moment_bytes(const Graph& graph, const std::vector<std::string>& tensors);
-
-/// out (cols × cols) += xᵀ·x, for x of rows × cols.
-void add_second_moments(const float* x, int64_t rows, int64_t cols, ThreadPool& pool, std::vector<float>& out);
 
 }  // namespace lissom

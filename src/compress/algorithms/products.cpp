@@ -1,4 +1,4 @@
-#include "compress/algorithms/error_feedback/products.h"
+#include "compress/algorithms/products.h"
 
 #include <algorithm>
 

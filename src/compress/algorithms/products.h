@@ -1,6 +1,6 @@
 #pragma once
-// The one product that error feedback is made of, for the best instruction set of this machine, and the sums
-// of XᵀX that are made with it.
+// The one product that algorithms over second moments are made of, for the best instruction set of this
+// machine, and the sums of XᵀX that are made with it.
 
 #include <cstdint>
 #include <vector>

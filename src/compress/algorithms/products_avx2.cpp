@@ -1,5 +1,5 @@
 // The target's vectors, then the code that is written with them, then the end of its attributes.
 // clang-format off
 #include "kernels/simd/avx2.h"
-#include "compress/algorithms/error_feedback/products.inl"
+#include "compress/algorithms/products.inl"
 #include "kernels/simd/end.h"

@@ -5,7 +5,7 @@ Prints both as markdown tables, and how much smaller ours are at each of the pee
 between our sizes).
 
 usage: size_at_kld.py MODEL-FOLDER CALIB.txt EVAL.txt [--sizes 80MB,88MB,96MB,105MB] [--types Q8_0,Q6_K,…,Q2_K]
-           [--chunks 20] [--effort fast] [--work FOLDER]
+           [--chunks 20] [--effort fast] [--threads 2] [--work FOLDER]
 
 llama.cpp's programs are looked for in LISSOM_LLAMA_CPP_BIN, lissom in LISSOM_BIN. What lies in the work folder already is
 taken over.
@@ -84,6 +84,7 @@ def main():
     parser.add_argument("--types", default=TYPES)
     parser.add_argument("--chunks", type=int, default=20)
     parser.add_argument("--effort", default="fast")
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("size-work"))
     table = Table(Bench(parser.parse_args()))
     print("| lissom --size | MB | KLD | search and encoding |\n|---|---|---|---|")

@@ -1,4 +1,5 @@
 #include "base/file.h"
+#include "base/hex.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -247,6 +248,15 @@ TEST(Text, Utf8) {
     EXPECT_FALSE(valid_utf8(bad)) << in_quotes(bad);
   EXPECT_EQ(in_quotes("é\n\xff"), "'é\\x0a\\xff'");
   EXPECT_LT(in_quotes(std::string(100'000, '\n')).size(), 120U);
+}
+
+TEST(Hex, EveryByteComesBackAndNothingElsePasses) {
+  std::string all, back;
+  for (int c = 0; c < 256; ++c) all += static_cast<char>(c);
+  EXPECT_EQ(to_hex(all).substr(0, 6), "000102");
+  EXPECT_TRUE(from_hex(to_hex(all), back));
+  EXPECT_EQ(back, all);
+  for (const char* bad : {"0", "0g", "AB", "00 ", "0x"}) EXPECT_FALSE(from_hex(bad, back)) << bad;
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <limits>
 #include <type_traits>
 
+#include "base/hex.h"
 #include "base/text.h"
 #include "format/json.h"
 #include "format/pack.h"
@@ -27,25 +28,6 @@ constexpr const char* type_name() {
   if constexpr (std::is_same_v<T, double>) return "f64";
   if constexpr (std::is_same_v<T, bool>) return "bool";
   if constexpr (std::is_same_v<T, std::string>) return "str";
-}
-
-std::string to_hex(std::string_view bytes) {
-  constexpr char kDigits[] = "0123456789abcdef";
-  std::string hex;
-  for (const char c : bytes) hex += {kDigits[static_cast<unsigned char>(c) >> 4], kDigits[c & 15]};
-  return hex;
-}
-
-bool from_hex(std::string_view hex, std::string& bytes) {
-  const auto digit = [](char c) {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-  };
-  if (hex.size() % 2 != 0) return false;
-  for (size_t i = 0; i < hex.size(); i += 2) {
-    if (digit(hex[i]) < 0 || digit(hex[i + 1]) < 0) return false;
-    bytes += static_cast<char>(digit(hex[i]) * 16 + digit(hex[i + 1]));
-  }
-  return true;
 }
 
 template <class T>

@@ -13,6 +13,9 @@ import sys
 import time
 from pathlib import Path
 
+# The path-sensitive analysis gives up a function after 50,000 states instead of clang's 225,000: half of the whole
+# time, and what lies deeper the sanitizers run.
+STATES = [f"-extra-arg={word}" for word in ("-Xclang", "-analyzer-config", "-Xclang", "max-nodes=50000")]
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -25,7 +28,7 @@ def units(build):
 
 def lint(build, unit):
     started = time.monotonic()
-    command = ["clang-tidy-14", "-quiet", "-p", str(build), str(unit)]
+    command = ["clang-tidy-14", "-quiet", "-p", str(build), *STATES, str(unit)]
     if unit.name.endswith("_test.cpp"):
         command.append("--checks=-clang-analyzer-*")
     done = subprocess.run(command, capture_output=True, text=True)

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <vector>
 
@@ -16,6 +17,18 @@ namespace lissom {
 inline constexpr uint64_t kPartAlignment = 64;
 
 using Parts = std::vector<std::span<const std::byte>>;
+
+/// Element i of a component of Ts.
+template <class T>
+T load(std::span<const std::byte> part, size_t i) {
+  T value;
+  std::memcpy(&value, part.data() + i * sizeof(T), sizeof(T));
+  return value;
+}
+template <class T>
+void store(std::span<std::byte> part, size_t i, T value) {
+  std::memcpy(part.data() + i * sizeof(T), &value, sizeof(T));
+}
 
 /// Where each component begins, and after the last entry the end of all.
 [[nodiscard]] std::vector<uint64_t> part_offsets(std::span<const Component> components);

@@ -21,7 +21,6 @@ namespace {
 
 using int4::component;
 using int4::load_half;
-using int4::store;
 
 constexpr size_t kWidth = 4, kBook = vectors::kPoints * kWidth;
 enum Part { kCodes, kBooks, kRows };

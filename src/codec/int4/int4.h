@@ -14,7 +14,6 @@
 
 #include <array>
 #include <cstdint>
-#include <cstring>
 #include <span>
 #include <string>
 #include <vector>
@@ -25,16 +24,6 @@
 
 namespace lissom::int4 {
 
-template <class T>
-T load(std::span<const std::byte> part, size_t i) {
-  T value;
-  std::memcpy(&value, part.data() + i * sizeof(T), sizeof(T));
-  return value;
-}
-template <class T>
-void store(std::span<std::byte> part, size_t i, T value) {
-  std::memcpy(part.data() + i * sizeof(T), &value, sizeof(T));
-}
 [[nodiscard]] inline float load_half(std::span<const std::byte> part, size_t i) {
   return half_to_float(load<uint16_t>(part, i));
 }

@@ -22,7 +22,6 @@ namespace {
 
 using int4::component;
 using int4::load_half;
-using int4::store;
 
 constexpr size_t kRank = 8, kWidth = 8, kGroup = 64;
 enum Part { kLeft, kRight, kRowScales, kBook, kIndex, kCodes, kScales };

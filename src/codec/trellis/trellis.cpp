@@ -26,16 +26,6 @@ constexpr double kFloor = 0.1;
 
 enum Part { kCodes, kRates, kColumns, kRows, kOutlierIndex, kOutliers };
 
-template <class T>
-T load(std::span<const std::byte> part, size_t i) {
-  T value;
-  std::memcpy(&value, part.data() + i * sizeof(T), sizeof(T));
-  return value;
-}
-template <class T>
-void store(std::span<std::byte> part, size_t i, T value) {
-  std::memcpy(part.data() + i * sizeof(T), &value, sizeof(T));
-}
 int rate_at(std::span<const std::byte> rates, size_t column) {
   return (std::to_integer<int>(rates[column / 2]) >> (4 * (column % 2))) & 15;
 }

@@ -85,8 +85,10 @@ nlohmann::json json_of(const Forecast& f, const Room& room) {
                            {"disk", v.disk}}}};
   if (!f.times) return json;
   json["compress_seconds"] = f.times->compress();
-  json["stages"] = {{"digest", f.times->digest}, {"sample", f.times->sample}, {"calibrate", f.times->calibrate},
-                    {"learn", f.times->learn},   {"encode", f.times->encode}, {"evaluate", f.times->evaluate}};
+  json["stages"] = {{"digest", f.times->digest},       {"sample", f.times->sample},
+                    {"calibrate", f.times->calibrate}, {"feed_back", f.times->feed_back},
+                    {"learn", f.times->learn},         {"encode", f.times->encode},
+                    {"evaluate", f.times->evaluate}};
   json["prompt_tokens_per_second"] = f.times->prompt_tokens_per_second;
   json["generate_tokens_per_second"] = f.times->generate_tokens_per_second;
   return json;

@@ -176,8 +176,9 @@ void add_compress(CLI::App& app, int& exit_code) {
       "fast: statistics alone; default: learn the values for some minutes; high: for up to an hour. The "
       "latter two need the engine (LibTorch). A search measures more with each");
   verb.option("--algorithm", a->job.algorithm,
-              "What chooses the values: search (each block for itself), or error-feedback (GPTQ-like: later "
-              "columns make up for what rounding earlier ones loses; --effort fast)")
+              "What rounds the weights: search (each block for itself; what happens with --effort fast), or "
+              "error-feedback (GPTQ-like: later columns make up for what rounding earlier ones loses; what "
+              "learning begins with)")
       .one_of({"search", "error-feedback"});
   verb.option("--ram", a->ram, "Memory that learning may take: 6GB; else what is free");
   verb.option("--calib", a->calib,
@@ -212,7 +213,8 @@ void add_compress(CLI::App& app, int& exit_code) {
       "  lissom compress ./SmolLM2-135M -o out --target quality,balanced,size --report out\n"
       "  lissom compress model.gguf --size 80MB --calib text.txt -o model-80MB.gguf\n"
       "  lissom compress ./SmolLM2-135M --max-kld 0.05 --calib text.txt --effort fast -o smallest.gguf\n"
-      "  lissom compress ./SmolLM2-135M -o smollm2.gguf -s Q4_0 --algorithm error-feedback --calib text.txt\n"
+      "  lissom compress ./SmolLM2-135M -o smollm2.gguf -s Q4_0 --effort fast --algorithm error-feedback "
+      "--calib text.txt\n"
       "  lissom compress org/name -o out.gguf -s IQ3_M --imatrix org.imatrix --no-verify --disk 6GB\n"
       "  lissom compress ./SmolLM2-135M -o smollm2.safetensors --format pack --scheme Q4_0\n"
       "  lissom compress ./SmolLM2-135M -o smollm2-awq --format awq --scheme w4a16-g64-asym\n"

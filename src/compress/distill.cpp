@@ -97,11 +97,12 @@ class Order {
 
 class Work {
  public:
-  Work(const Checkpoint& source, const Plan& plan, const DistillText& text, const fs::path& state,
-       const DistillOptions& options, const Progress& progress)
+  Work(const Checkpoint& source, const Plan& plan, const DistillText& text, const TensorSource* start,
+       const fs::path& state, const DistillOptions& options, const Progress& progress)
       : source_(source),
         plan_(plan),
         text_(text),
+        start_(start),
         state_(state),
         options_(options),
         progress_(progress),
@@ -151,7 +152,7 @@ class Work {
       t.codec = find_block_codec(entry.codec);
       const auto mean = means_.find(entry.tensor);
       if (mean != means_.end()) t.mean = &mean->second;
-      LISSOM_CHECK(decode(entry, t.latent));
+      LISSOM_CHECK(begin_with(entry, t.latent));
       double square = 0;
       for (const float w : t.latent) square += double{w} * double{w};
       const double rms = std::sqrt(square / static_cast<double>(t.latent.size()));
@@ -161,16 +162,18 @@ class Work {
     return {};
   }
 
-  Result<void> decode(const PlanEntry& entry, std::vector<float>& out) const {
-    const int64_t index = source_.tensors->find(entry.tensor);
-    LISSOM_TRY(const TensorView view, source_.tensors->read(static_cast<size_t>(index)));
-    const Codec& codec = *find_codec(entry.from);
+  Result<void> begin_with(const PlanEntry& entry, std::vector<float>& out) const {
+    const bool started = start_ != nullptr && start_->find(entry.tensor) >= 0;
+    const TensorSource& tensors = started ? *start_ : *source_.tensors;
+    const auto index = static_cast<size_t>(tensors.find(entry.tensor));
+    LISSOM_TRY(const TensorView view, tensors.read(index));
+    const Codec& codec = *find_codec(started ? "F32" : entry.from);
     out.resize(static_cast<size_t>(entry.shape.elements()));
     const std::span<const std::byte> bytes[] = {view.data};
     codec.decode_rows(entry.shape, bytes, 0, entry.shape.rows(), out.data());
-    source_.tensors->release(static_cast<size_t>(index));
+    tensors.release(index);
     if (!std::ranges::all_of(out, [](float w) { return std::isfinite(w); }))
-      return bad_input(source_.tensors->origin() + ": tensor '" + entry.tensor + "' holds NaN or Inf");
+      return bad_input(tensors.origin() + ": tensor '" + entry.tensor + "' holds NaN or Inf");
     return {};
   }
 
@@ -326,6 +329,7 @@ class Work {
   const Checkpoint& source_;
   const Plan& plan_;
   const DistillText& text_;
+  const TensorSource* start_;
   fs::path state_;
   const DistillOptions& options_;
   const Progress& progress_;
@@ -343,12 +347,12 @@ class Work {
 
 Result<Distillation> distill(const Checkpoint& source, const Plan& plan,
                              const std::optional<Importance>& importance, const Engine& engine,
-                             const DistillText& text, const fs::path& state, const DistillOptions& options,
-                             const Progress& progress) {
+                             const DistillText& text, const TensorSource* start, const fs::path& state,
+                             const DistillOptions& options, const Progress& progress) {
   if (text.windows() < 1)
     return bad_input(fmt::format("distillation: a text of {} tokens, where a window has {}", text.tokens.size(),
                                  text.length));
-  return Work(source, plan, text, state, options, progress).run(engine, importance);
+  return Work(source, plan, text, start, state, options, progress).run(engine, importance);
 }
 
 uint64_t distill_memory(const Checkpoint& source, int64_t window, int64_t windows_a_step) {

@@ -47,14 +47,17 @@ struct Distillation {
 /// the identity. Norms and biases are learned with them. What the codec's search would choose for the latents
 /// is what the file gets, so that nothing is lost between the last step and the file.
 ///
+/// Latents begin with the source's weights, or with what `start` has under a tensor's name (F32, of its shape).
+///
 /// The latents are left in the safetensors file `state`, F32 under canonical names (CompressOptions::learned);
 /// a run that was stopped goes on from it, to the same bytes for the same key and number of threads. Errors: an
 /// unusable `state` is not one (the work begins anew); a disk that is full, a model that the engine cannot run,
 /// no finite step at all.
 [[nodiscard]] Result<Distillation> distill(const Checkpoint& source, const Plan& plan,
                                            const std::optional<Importance>& importance, const Engine& engine,
-                                           const DistillText& text, const std::filesystem::path& state,
-                                           const DistillOptions& options, const Progress& progress);
+                                           const DistillText& text, const TensorSource* start,
+                                           const std::filesystem::path& state, const DistillOptions& options,
+                                           const Progress& progress);
 
 /// Bytes that distill() holds at most, the engine's activations included.
 [[nodiscard]] uint64_t distill_memory(const Checkpoint& source, int64_t window, int64_t windows_a_step);

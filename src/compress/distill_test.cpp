@@ -102,8 +102,10 @@ struct DistillTest : ::testing::Test {
     return *make_plan(checkpoint, *parse_scheme("{name: s, default: " + scheme + "}", "test"), false);
   }
   Result<Distillation> run(const std::string& scheme, const Progress& progress = {}) {
-    return distill(checkpoint, plan(scheme), std::nullopt, engine, text, folder / "state", options, progress);
+    return distill(checkpoint, plan(scheme), std::nullopt, engine, text, start, folder / "state", options,
+                   progress);
   }
+  const TensorSource* start = nullptr;
   std::string state() const { return *read_file(folder / "state", 1 << 26); }
 
   Checkpoint checkpoint = testing::tiny_llama({.layers = 1, .width = 256});
@@ -148,6 +150,25 @@ TEST_F(DistillTest, WhatWasLearnedIsWhatTheFileHolds) {
     q4.encode_blocks(reinterpret_cast<const float*>(in.data.data()), nullptr, blocks, blocks, bytes.data());
     EXPECT_TRUE(std::ranges::equal(bytes, out.data)) << entry.tensor;
   }
+}
+
+TEST_F(DistillTest, BeginsWithTheLatentsThatItIsGiven) {
+  const TensorInfo given = *std::ranges::find_if(checkpoint.tensors->tensors(),
+                                                 [](const TensorInfo& info) { return info.shape.rank() == 2; });
+  testing::MemorySource begin;
+  begin.add(given.name, given.shape, testing::gaussian(given.shape.elements(), 77));
+  start = &begin;
+  options.rate = 0;
+  ASSERT_TRUE(run("Q4_0"));
+  const auto learned = *SafetensorsFile::open(folder / "state");
+  const auto bytes = [](const TensorSource& source, const std::string& name) {
+    const std::span<const std::byte> data = source.read(static_cast<size_t>(source.find(name)))->data;
+    return std::vector<std::byte>(data.begin(), data.end());
+  };
+  for (const TensorInfo& info : learned->tensors())
+    EXPECT_EQ(bytes(*learned, info.name),
+              bytes(info.name == given.name ? begin : *checkpoint.tensors, info.name))
+        << info.name;
 }
 
 TEST_F(DistillTest, AStoppedRunGoesOnToTheSameBytes) {

@@ -188,7 +188,6 @@ CompressJob effective_of(const Run& run) {
   CompressJob job = run.job;
   job.verify = run.verify;
   job.data_free = run.data_free;
-  if (feeds_back(job)) job.effort = Effort::fast;
   return job;
 }
 
@@ -243,9 +242,8 @@ void make_keys(Run& run) {
         fmt::format("{}\n{}\n{}\n{}\n{} {}\n{} {} {}\n{}\n{}", LISSOM_VERSION, run.source_identity + run.digest,
                     target.scheme.name, codecs, run.texts.calibration.description, job.calib_chunks,
                     run.texts.evaluation.description, job.eval_chunks, job.context, job.seed,
-                    run.learning      ? run.learning->description()
-                    : feeds_back(job) ? kErrorFeedback
-                                      : ""));
+                    (feeds_back(job, run.learning) ? std::string(kErrorFeedback) + " " : "") +
+                        (run.learning ? run.learning->description() : "")));
   }
 }
 
@@ -411,8 +409,8 @@ Result<Json> search_for(Run& run, Target& target) {
   return search_json(found, target.out);
 }
 
-/// Leaves the values that the target is to be encoded from in `state`.
-Result<Json> learn(Run& run, const Target& target, const fs::path& state) {
+/// Leaves the values that the target is to be encoded from in `state`. `start`: see distill().
+Result<Json> learn(Run& run, const Target& target, const TensorSource* start, const fs::path& state) {
   Source source(run.checkpoint, run.job.threads);
   if (run.learning_text.tokens.empty()) {
     LISSOM_TRY(run.learning_text,
@@ -426,7 +424,7 @@ Result<Json> learn(Run& run, const Target& target, const fs::path& state) {
   options.key = target.key;
   LISSOM_TRY(const Distillation done,
              distill(run.checkpoint, target.plan, run.importance, *run.learning->engine, run.learning_text,
-                     state, options, run.progress));
+                     start, state, options, run.progress));
   return Json{{"engine", run.learning->engine->description()},
               {"tokens", done.tokens},
               {"text_tokens", run.learning_text.tokens.size()},
@@ -445,20 +443,26 @@ Result<Json> make_gguf_target(Run& run, const Target& target) {
   options.seed = run.job.seed;
   options.source_digest = run.digest;
   options.source_identity = run.source_identity;
-  Json learned;
-  const fs::path state = target.out.string() + ".learned";
-  if (run.learning) {
-    LISSOM_TRY(learned, learn(run, target, state));
-    LISSOM_TRY(options.learned, SafetensorsFile::open(state));
-    options.algorithm = "distillation " + target.key;
+  Json feedback, learned;
+  const fs::path rounded = target.out.string() + ".feedback", state = target.out.string() + ".learned";
+  bool fed = feeds_back(run.job, run.learning);
+  if (const std::string why = fed ? feedback_obstacle(run.checkpoint, run.job, target.plan) : "";
+      !why.empty()) {
+    if (!run.job.algorithm.empty()) return unsupported(why);
+    run.progress.say(LogLevel::info, "algorithm search: " + why);
+    fed = false;
   }
-  Json feedback;
-  const fs::path rounded = target.out.string() + ".feedback";
-  if (feeds_back(run.job)) {
-    LISSOM_TRY(feedback, run_feedback(run.checkpoint, run.job, run.texts.calibration, target.plan,
-                                      run.importance, rounded, target.key, run.progress));
+  if (fed) {
+    LISSOM_TRY(feedback,
+               run_feedback(run.checkpoint, run.job, run.texts.calibration, target.plan, run.importance,
+                            run.learning.has_value(), rounded, target.key, run.progress));
     LISSOM_TRY(options.learned, GgufFile::open(rounded));
     options.algorithm = std::string(kErrorFeedback) + " " + target.key;
+  }
+  if (run.learning) {
+    LISSOM_TRY(learned, learn(run, target, options.learned.get(), state));
+    LISSOM_TRY(options.learned, SafetensorsFile::open(state));
+    options.algorithm = "distillation " + target.key;
   }
   LISSOM_TRY(const CompressResult compressed,
              compress_to_gguf(run.checkpoint, target.out, options, run.progress));
@@ -470,9 +474,10 @@ Result<Json> make_gguf_target(Run& run, const Target& target) {
     fs::remove(state, code);
     result["distillation"] = learned;
   }
-  if (feeds_back(run.job)) {
+  if (fed) {
     options.learned.reset();
     remove_feedback_state(rounded);
+    if (run.learning) feedback["tensors"] = Json::object();  // what learning made of them is said of them
     add_feedback(std::move(feedback), result);
   }
   if (run.folder || run.job.report) {

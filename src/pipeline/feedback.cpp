@@ -10,24 +10,33 @@
 
 namespace lissom {
 
-bool feeds_back(const CompressJob& job) {
+bool feeds_back(const CompressJob& job, const std::optional<Learning>& learning) {
+  if (job.algorithm.empty()) return learning && !job.imatrix;
   return job.algorithm == kErrorFeedback;
 }
 
 Result<void> check_algorithm(const CompressJob& job) {
   if (job.algorithm.empty() || job.algorithm == kSearch) return {};
-  if (!feeds_back(job))
+  if (job.algorithm != kErrorFeedback)
     return bad_input("--algorithm " + job.algorithm + ": " + kSearch + " or " + kErrorFeedback);
   if (writes_folder(job)) return bad_input("--algorithm error-feedback is for GGUF files alone");
   if (job.data_free || job.imatrix)
     return bad_input("--algorithm error-feedback reads a text: give one with --calib, or nothing");
-  if (job.effort && *job.effort != Effort::fast)
-    return bad_input("--algorithm error-feedback goes with --effort fast: learning chooses the values itself");
   return {};
 }
 
+std::string feedback_obstacle(const Checkpoint& checkpoint, const CompressJob& job, const Plan& plan) {
+  const int64_t tokens = job.calib_chunks > 0 ? job.calib_chunks * CalibrationOptions{}.context : 0;
+  const uint64_t need = error_feedback_memory(checkpoint, plan, tokens) + resident_memory();
+  const uint64_t have = job.ram > 0 ? job.ram : available_memory() + resident_memory();
+  if (!job.check_room || have == 0 || need <= have) return "";
+  return fmt::format(
+      "error feedback needs about {:.1f} GB of memory, and may take {:.1f} GB (--ram, --calib-chunks)",
+      static_cast<double>(need) / 1e9, static_cast<double>(have) / 1e9);
+}
+
 Result<Json> run_feedback(const Checkpoint& checkpoint, const CompressJob& job, const TextPlan& calibration,
-                          const Plan& plan, const std::optional<Importance>& importance,
+                          const Plan& plan, const std::optional<Importance>& importance, bool latents,
                           const std::filesystem::path& state, const std::string& key,
                           const Progress& progress) {
   FeedbackOptions options;
@@ -35,14 +44,7 @@ Result<Json> run_feedback(const Checkpoint& checkpoint, const CompressJob& job, 
   options.calibration.runtime = Source::options(job.threads);
   options.threads = job.threads;
   options.key = key;
-  const int64_t tokens = job.calib_chunks > 0 ? job.calib_chunks * options.calibration.context : 0;
-  const uint64_t need = error_feedback_memory(checkpoint, plan, tokens) + resident_memory();
-  const uint64_t have = job.ram > 0 ? job.ram : available_memory() + resident_memory();
-  if (job.check_room && have > 0 && need > have)
-    return unsupported(
-        fmt::format("--algorithm error-feedback needs about {:.1f} GB of memory, and may take "
-                    "{:.1f} GB (--ram, --calib-chunks)",
-                    static_cast<double>(need) / 1e9, static_cast<double>(have) / 1e9));
+  options.latents = latents;
   Source source(checkpoint, job.threads);
   LISSOM_TRY(const std::string text, calibration_text(job, calibration, source, progress));
   LISSOM_TRY(const Tokenizer* tokenizer, source.tokenizer());

@@ -8,6 +8,7 @@
 #include "format/json.h"
 #include "lissom/compress.h"
 #include "pipeline/compress_job.h"
+#include "pipeline/learning.h"
 #include "pipeline/texts.h"
 
 namespace lissom {
@@ -16,15 +17,20 @@ namespace lissom {
 inline constexpr const char* kSearch = "search";
 inline constexpr const char* kErrorFeedback = "error-feedback";
 
-[[nodiscard]] bool feeds_back(const CompressJob& job);
+/// Where nothing is said: with learning, which goes on from there, and a text.
+[[nodiscard]] bool feeds_back(const CompressJob& job, const std::optional<Learning>& learning);
 /// Errors: an unknown algorithm; one that the rest of the job rules out.
 [[nodiscard]] Result<void> check_algorithm(const CompressJob& job);
 
-/// Leaves in `state` the bytes that the target is to be made of, and returns what is to be said of it: a
-/// "tensors" member for add_feedback() and the rest for the report. `key`: all that the result depends on.
+/// Why there is too little memory for it; empty: there is enough.
+[[nodiscard]] std::string feedback_obstacle(const Checkpoint& checkpoint, const CompressJob& job,
+                                            const Plan& plan);
+/// Leaves in `state` the bytes that the target is to be made of, or latents for learning to begin with, and
+/// returns what is to be said of it: a "tensors" member for add_feedback() and the rest for the report. `key`:
+/// all that the result depends on.
 [[nodiscard]] Result<Json> run_feedback(const Checkpoint& checkpoint, const CompressJob& job,
                                         const TextPlan& calibration, const Plan& plan,
-                                        const std::optional<Importance>& importance,
+                                        const std::optional<Importance>& importance, bool latents,
                                         const std::filesystem::path& state, const std::string& key,
                                         const Progress& progress);
 /// Puts it into the result of the job, whose tensors were copied from the state.

@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "base/threads.h"
+#include "compress/algorithms/error_feedback/error_feedback.h"
 #include "compress/calibrate.h"
 #include "compress/digest.h"
 #include "compress/header.h"
@@ -17,6 +18,7 @@
 #include "hub/shards.h"
 #include "lissom/gguf.h"
 #include "lissom/runtime.h"
+#include "pipeline/feedback.h"
 #include "pipeline/health.h"
 #include "pipeline/machine.h"
 #include "pipeline/measure.h"
@@ -33,6 +35,10 @@ constexpr uint64_t kTokenizerBytes = 350;
 constexpr int64_t kBytesPerToken = 3;
 /// What the allocator still holds of freed buffers while weights come and go by stages: nothing to 30 MB.
 constexpr uint64_t kHeldFree = uint64_t{16} << 20;
+
+/// Error feedback in units of what is measured: how often it looks at a weight as an encoder does, and what the
+/// pass over the text takes with the second moments.
+constexpr double kFeedbackEncodings = 12, kFeedbackPasses = 1.5;
 
 double as_double(uint64_t n) {
   return static_cast<double>(n);
@@ -173,9 +179,11 @@ Result<void> add_memory(const Common& c, const std::vector<TensorInfo>& source, 
   forecast.process_memory = c.process;
   forecast.run_memory = c.process + c.tokenizer + run;
   forecast.evaluate_memory = c.predicts ? c.process + c.tokenizer + evaluation : 0;
+  const uint64_t feedback =
+      feeds_back(c.job, c.learning) ? error_feedback_memory(c.checkpoint, plan, c.calibrated) : 0;
   forecast.compress_memory =
       c.process + (c.evaluates || c.calibrates ? c.tokenizer : 0) +
-      std::max({statistics, encoding, digest, c.learning ? c.learning->memory : uint64_t{0},
+      std::max({statistics, feedback, encoding, digest, c.learning ? c.learning->memory : uint64_t{0},
                 c.evaluates ? evaluation : uint64_t{0}});
   return {};
 }
@@ -245,8 +253,10 @@ Result<ForecastTimes> times_of(const Common& c, Speeds& speeds, const std::vecto
   const int64_t layers = c.checkpoint.config.layers;
   for (const PlanEntry& entry : plan.entries) {
     if (entry.kept) continue;
-    LISSOM_TRY(const double seconds, speeds.encoding(entry, importance));
-    times.encode += seconds * static_cast<double>(entry.shape.elements());
+    LISSOM_TRY(const double a_weight, speeds.encoding(entry, importance));
+    const double seconds = a_weight * static_cast<double>(entry.shape.elements());
+    times.encode += seconds;
+    if (feeds_back(c.job, c.learning) && is_fed_back(entry)) times.feed_back += kFeedbackEncodings * seconds;
   }
   if (c.learning)  // each step encodes all of the weights
     times.learn = static_cast<double>(c.learning->tokens) / static_cast<double>(kLearningWindow) *
@@ -261,6 +271,7 @@ Result<ForecastTimes> times_of(const Common& c, Speeds& speeds, const std::vecto
   if (c.calibrates)  // no logits, and the weights come in by stages
     times.calibrate =
         speeds.source.prompt(layers, calibrated, 0) + speeds.source.load * as_double(bytes_of(source));
+  if (times.feed_back > 0) times.feed_back += kFeedbackPasses * times.calibrate;
   times.evaluate = evaluation_seconds(c, speeds, model, source, written);
   if (c.evaluates) times.evaluate += static_cast<double>(kHealthTokens) * speeds.source.batch_step(layers);
   times.prompt_tokens_per_second = 512 / model.prompt(layers, 512, 1);

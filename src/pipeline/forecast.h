@@ -16,10 +16,12 @@
 namespace lissom {
 
 struct ForecastTimes {
-  double digest = 0, sample = 0, calibrate = 0, learn = 0, encode = 0,
-         evaluate = 0;                                                  ///< seconds of compress, stage by stage
+  /// Seconds of compress, stage by stage.
+  double digest = 0, sample = 0, calibrate = 0, feed_back = 0, learn = 0, encode = 0, evaluate = 0;
   double prompt_tokens_per_second = 0, generate_tokens_per_second = 0;  ///< of `run` with the result
-  [[nodiscard]] double compress() const { return digest + sample + calibrate + learn + encode + evaluate; }
+  [[nodiscard]] double compress() const {
+    return digest + sample + calibrate + feed_back + learn + encode + evaluate;
+  }
 };
 
 /// Of one target. Memory is the largest resident set of the process, bytes.

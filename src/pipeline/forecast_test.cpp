@@ -78,9 +78,12 @@ TEST_F(ForecastTest, LearningIsAStageWithItsMemory) {
   job_.calib = "some text";
   const Forecast without = of({"Q4_0"}, true).front();
   EXPECT_EQ(without.times->learn, 0);
+  EXPECT_EQ(without.times->feed_back, 0);
   learning_ = Learning{std::make_shared<IdleEngine>(), 100 * kLearningWindow, uint64_t{7} << 30};
   const Forecast with = of({"Q4_0"}, true).front();
   EXPECT_GE(with.times->learn, 90 * with.times->encode) << "each step encodes all weights";
+  EXPECT_GT(with.times->feed_back, with.times->encode) << "learning begins with it";
+  EXPECT_EQ(of({"Q8_0"}, true).front().times->feed_back, 0) << "which loses too little";
   EXPECT_GE(with.compress_memory, with.process_memory + learning_->memory);
   EXPECT_GT(with.compress_memory - without.compress_memory, uint64_t{6} << 30);
   EXPECT_GT(with.times->compress(), with.times->learn);

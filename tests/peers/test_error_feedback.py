@@ -64,7 +64,7 @@ def test_the_report_says_what_was_gained_and_llama_cpp_loads_the_file(lissom, wo
 
 def test_a_killed_run_gives_the_same_bytes(lissom, words, tmp_path):
     command = [str(w) for w in (lissom, "compress", LLAMA, "--calib", words, "--scheme", "Q4_0", "--algorithm",
-                                "error-feedback", "--no-verify", "--calib-chunks", 0)]  # fmt: skip
+                                "error-feedback", "--effort", "fast", "--no-verify", "--calib-chunks", 0)]  # fmt: skip
     whole, killed = tmp_path / "whole.gguf", tmp_path / "killed.gguf"
     subprocess.run([*command, "-o", whole], check=True, capture_output=True)
     process = subprocess.Popen([*command, "-o", killed], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -79,8 +79,7 @@ def test_a_killed_run_gives_the_same_bytes(lissom, words, tmp_path):
 
 
 def test_what_cannot_be_is_refused(lissom, words, tmp_path):
-    for more, said in ((("--calib", "none"), "text"), (("--calib", words, "--effort", "high"), "--effort fast"),
-                       (("--calib", words, "--format", "awq"), "GGUF")):  # fmt: skip
+    for more, said in ((("--calib", "none"), "text"), (("--calib", words, "--format", "awq"), "GGUF")):
         done = subprocess.run([str(w) for w in (lissom, "compress", LLAMA, "-o", tmp_path / "x.gguf", "--algorithm",
                                                 "error-feedback", *more)], capture_output=True, text=True)  # fmt: skip
         assert done.returncode == 2

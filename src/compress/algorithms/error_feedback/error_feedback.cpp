@@ -25,7 +25,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr size_t kJudgeEvery = 10;       // one chunk of so many is held out
-constexpr double kFewestBits = 16;       // codecs with as many lose too little
+constexpr double kMostBits = 8;          // a codec with as many loses too little
 constexpr const char* kRatio = "ratio";  // in a journal's note
 
 /// Tensors that read one input.
@@ -51,9 +51,7 @@ std::vector<Group> groups_of(const Checkpoint& checkpoint, const Plan& plan, int
   }
   std::map<std::string, const PlanEntry*> wanted;
   for (const PlanEntry& entry : plan.entries) {
-    if (entry.kept || entry.from == entry.codec) continue;
-    const BlockCodec& codec = *find_block_codec(entry.codec);
-    if (8.0 * codec.block_bytes() / codec.block_weights() >= kFewestBits) continue;
+    if (!is_fed_back(entry)) continue;
     if (experts.contains(entry.tensor)) ++left;
     const auto found = uses.find(entry.tensor);
     if (found == uses.end() || entry.shape.rank() != 2) continue;
@@ -73,8 +71,9 @@ std::vector<Group> groups_of(const Checkpoint& checkpoint, const Plan& plan, int
   return groups;
 }
 
-/// Each row's weight, so that none counts more than `limit` times the median; empty: not finite.
-std::vector<float> token_weights(const float* x, int64_t rows, int64_t cols, double limit) {
+/// Each row's weight, so that none counts more than `limit` times the median; empty: not finite. `bulk`: the
+/// sum of the squares, so weighted.
+std::vector<float> token_weights(const float* x, int64_t rows, int64_t cols, double limit, double& bulk) {
   std::vector<double> square(static_cast<size_t>(rows));
   for (int64_t r = 0; r < rows; ++r) {
     double sum = 0;
@@ -90,9 +89,13 @@ std::vector<float> token_weights(const float* x, int64_t rows, int64_t cols, dou
   std::nth_element(sorted.begin(), middle, sorted.end());
   const double most = limit * *middle;
   std::vector<float> weights(square.size(), 1.0F);
-  if (most > 0)  // no limit, or most tokens give nothing at all
-    for (size_t r = 0; r < weights.size(); ++r)
-      if (square[r] > most) weights[r] = static_cast<float>(most / square[r]);
+  bulk = 0;
+  for (size_t r = 0; r < weights.size(); ++r) {
+    const bool clipped =
+        most > 0 && square[r] > most;  // most is 0: no limit, or most tokens give nothing at all
+    if (clipped) weights[r] = static_cast<float>(most / square[r]);
+    bulk += clipped ? most : square[r];
+  }
   return weights;
 }
 
@@ -109,7 +112,10 @@ class Work {
         groups_(groups_of(checkpoint, plan, result_.shared)) {
     for (const Group& group : groups_)
       for (const PlanEntry* entry : group.entries)
-        directory_.push_back({entry->tensor, entry->codec, entry->shape, entry->bytes});
+        directory_.push_back(options.latents
+                                 ? TensorInfo{entry->tensor, "F32", entry->shape,
+                                              static_cast<uint64_t>(entry->shape.elements()) * sizeof(float)}
+                                 : TensorInfo{entry->tensor, entry->codec, entry->shape, entry->bytes});
   }
 
   Result<FeedbackResult> run(const Tokenizer& tokenizer, std::string_view text) {
@@ -130,9 +136,9 @@ class Work {
     std::string dampings;
     for (const double d : options_.dampings) dampings += fmt::format("{} ", d);
     return fmt::format(
-        R"({{"lissom_error_feedback":1,"key":"{}","chunks":{},"context":{},"dampings":"{}","refinements":{},"token_limit":{}}})",
+        R"({{"lissom_error_feedback":1,"key":"{}","chunks":{},"context":{},"dampings":"{}","refinements":{},"token_limit":{},"latents":{}}})",
         options_.key, chunks_.batches.size(), chunks_.context, dampings, options_.refinements,
-        options_.token_limit);
+        options_.token_limit, options_.latents);
   }
 
   /// True where an earlier run has finished.
@@ -220,7 +226,8 @@ class Work {
   void add(const std::string& label, const float* x, int64_t rows, int64_t cols) {
     const auto group = std::ranges::find(groups_, label, &Group::label);
     if (group == groups_.end()) return;
-    std::vector<float> weights = token_weights(x, rows, cols, options_.token_limit);
+    double bulk = 0;
+    const std::vector<float> weights = token_weights(x, rows, cols, options_.token_limit, bulk);
     if (weights.empty()) {
       bad_chunk_ = true;  // seen even where nothing is to be done, so that a resumed run leaves out the same
       return;
@@ -230,13 +237,13 @@ class Work {
     if (moments.fit.n == 0) moments = {SquareMatrix(cols), SquareMatrix(cols)};
     const bool few = finite_.size() < kJudgeEvery;
     const bool judge = few ? current_ + 1 == finite_.size() : current_ % kJudgeEvery == kJudgeEvery - 1;
-    if (finite_.size() == 1) {  // the end of the only chunk is held out
-      const int64_t fit = std::max<int64_t>(1, rows * 3 / 4);
-      add_gram(pool_, x, weights.data(), fit, moments.fit, packed_);
-      if (fit < rows) add_gram(pool_, x + fit * cols, weights.data() + fit, rows - fit, moments.judge, packed_);
-    } else {
-      add_gram(pool_, x, weights.data(), rows, judge ? moments.judge : moments.fit, packed_);
+    int64_t fit = judge ? 0 : rows;
+    if (finite_.size() == 1) fit = std::max<int64_t>(1, rows * 3 / 4);  // the end of the only chunk is held out
+    if (fit > 0) {
+      add_gram(pool_, x, nullptr, fit, moments.fit, packed_);
+      moments.unit += bulk / static_cast<double>(cols) * static_cast<double>(fit) / static_cast<double>(rows);
     }
+    if (fit < rows) add_gram(pool_, x + fit * cols, weights.data() + fit, rows - fit, moments.judge, packed_);
   }
 
   Result<bool> passed(size_t chunk) {
@@ -300,15 +307,17 @@ class Work {
     const BlockCodec& codec = *find_block_codec(entry.codec);
     const FeedbackMatrix rounded = feed_back(pool_, codec, entry.shape.rows(), weights, importance, *moments,
                                              options_.dampings, options_.refinements);
-    JournalEntry done{entry.tensor, entry.bytes, 0, 0, 0, !importance.empty()};
+    std::span<const std::byte> result = rounded.bytes;
+    if (options_.latents) result = std::as_bytes(std::span(rounded.latents));
+    JournalEntry done{entry.tensor, result.size(), 0, 0, 0, !importance.empty()};
     Checksum checksum;
-    checksum.update(rounded.bytes);
+    checksum.update(result);
     done.checksum = checksum.value();
     measure(codec, weights, importance, rounded.bytes, done);
     done.note = fmt::format("{} {:.6f}; damping {:.4g}, {} of {} rows are the search's", kRatio,
                             rounded.plain > 0 ? rounded.judged / rounded.plain : 1.0, rounded.damping,
                             rounded.searched_rows, entry.shape.rows());
-    LISSOM_CHECK(writer_->append(rounded.bytes));
+    LISSOM_CHECK(writer_->append(result));
     LISSOM_CHECK(writer_->flush());
     LISSOM_CHECK(journal_->append({done}));
     ++done_;
@@ -390,6 +399,13 @@ Result<FeedbackResult> error_feedback(const Checkpoint& checkpoint, const Plan& 
   }
 }
 
+bool is_fed_back(const PlanEntry& entry) {
+  const BlockCodec* codec = find_block_codec(entry.codec);
+  return !entry.kept && entry.from != entry.codec && codec != nullptr &&
+         static_cast<double>(8 * codec->block_bytes()) <
+             kMostBits * static_cast<double>(codec->block_weights());
+}
+
 void remove_feedback_state(const fs::path& state) {
   std::error_code code;
   fs::remove(state, code);
@@ -406,8 +422,9 @@ uint64_t error_feedback_memory(const Checkpoint& checkpoint, const Plan& plan, i
       matrix = std::max(matrix, static_cast<uint64_t>(entry->shape.elements()));
     }
   const uint64_t carried = static_cast<uint64_t>(tokens * checkpoint.config.width) * sizeof(float);
-  // Two moments of two inputs of a stage, the factor and what it is made from; weights, errors, two attempts.
-  return carried + 6 * widest * widest * sizeof(float) + 3 * matrix * sizeof(float);
+  // Two moments of two inputs of a stage, the factor and what it is made from; weights, errors, two attempts
+  // and their latents.
+  return carried + 6 * widest * widest * sizeof(float) + 5 * matrix * sizeof(float);
 }
 
 }  // namespace lissom

@@ -20,12 +20,17 @@ struct FeedbackOptions {
   CalibrationOptions calibration;
   int threads = 0;
   std::string key;  ///< names all that the result depends on but what is here; one line without quotes
-  /// What may be added to H's diagonal, in units of its mean. For each matrix that is taken which loses least
-  /// on text that H has not seen, over some of its rows.
-  std::vector<double> dampings = {0.01, 0.1};
+  /// What may be added to H's diagonal, in units of its mean over tokens as token_limit has them. For each
+  /// matrix that is taken which loses least on text that H has not seen, over some of its rows. Sparse
+  /// codebooks want the large ones: what their vectors lose is too much for other columns to make up for.
+  std::vector<double> dampings = {0.01, 0.1, 0.3, 1};
+  /// Leaves, in the place of bytes, F32 latents for distill() to begin with: close to what feedback rounded, so
+  /// close that the codec's search finds the same values again.
+  bool latents = false;
   int refinements = 1;  ///< passes of block coordinate descent
-  /// A token's squares count no more than this many times the median token's of its chunk: attention sinks,
-  /// whose inputs are a thousand times larger, else own H. 0: no limit.
+  /// In the damping's unit and where rows are judged, a token's squares count no more than this many times the
+  /// median token's of its chunk. An attention sink's are a hundred thousand times larger: with them in the
+  /// unit the damping drowns all others, and without them in H the sink's outputs go astray.
   double token_limit = 4;
 };
 
@@ -45,7 +50,7 @@ struct FeedbackResult {
 };
 
 /// Writes to `state` a GGUF of the encoded bytes (for CompressOptions::learned) of each matrix of the plan that
-/// is read as a linear's weight once and is not stored in 16 bits or more. The model goes by a stage at a time:
+/// is read as a linear's weight once and is stored in less than 8 bits. The model goes by a stage at a time:
 /// of weights, Hessians and activations only those at work are held. A chunk that gives values that are not
 /// finite is left out from there on, and counted. No row is worse on the held-out chunks than what the codec's
 /// search gives. `state`.journal lies beside it until remove_feedback_state(); a run that was stopped goes on
@@ -55,6 +60,9 @@ struct FeedbackResult {
                                                     std::string_view text, const std::filesystem::path& state,
                                                     const FeedbackOptions& options, const Progress& progress);
 void remove_feedback_state(const std::filesystem::path& state);
+
+/// Whether the entry's codec loses enough for feedback to be of use.
+[[nodiscard]] bool is_fed_back(const PlanEntry& entry);
 
 /// Bytes that error_feedback() holds at most beside the model's stage at work.
 [[nodiscard]] uint64_t error_feedback_memory(const Checkpoint& checkpoint, const Plan& plan, int64_t tokens);

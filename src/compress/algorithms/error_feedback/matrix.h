@@ -15,10 +15,15 @@ namespace lissom {
 /// Second moments of one input, of what the rounding is made for and of what it is judged by.
 struct InputMoments {
   SquareMatrix fit, judge;  ///< whole, not the upper triangle alone
+  /// Of dampings: the mean of fit's diagonal without what outlying tokens add to it. 0: the whole mean.
+  double unit = 0;
 };
 
 struct FeedbackMatrix {
   std::vector<std::byte> bytes;
+  /// Weights of which the codec's search makes values like those of `bytes`: the compensated weights that were
+  /// rounded, moved towards those values so that it finds much the same grid.
+  std::vector<float> latents;
   double judged = 0, plain = 0;  ///< Σ over rows of the error on `judge`: of these bytes, of the search's
   double damping = 0;            ///< the one that was taken; 0: H was of no use
   int64_t searched_rows = 0;     ///< that are the search's
@@ -26,7 +31,7 @@ struct FeedbackMatrix {
 
 /// Rounds weights (rows × moments.fit.n) by the codec's own search with `importance` (one value for each
 /// column, or empty), and with error feedback; each row is taken from that which loses less on `judge`. Of
-/// several dampings (in units of the mean of the diagonal) that is taken which loses least on `judge` over some
+/// several dampings (in units of moments.unit) that is taken which loses least on `judge` over some
 /// of the rows. One that leaves H indefinite is raised.
 [[nodiscard]] FeedbackMatrix feed_back(ThreadPool& pool, const BlockCodec& codec, int64_t rows,
                                        std::span<const float> weights, std::span<const float> importance,

@@ -46,6 +46,7 @@ class RowTile {
         work_(static_cast<size_t>(kRows * segment_)),
         begin_(static_cast<size_t>(kRows * block_)),
         rounded_(begin_.size()),
+        latent_(static_cast<size_t>(n_ * kRows)),
         chosen_(kRows),
         best_(kRows),
         costs_(kRows) {
@@ -54,7 +55,7 @@ class RowTile {
   }
 
   /// start: the rows' bytes of another rounding, or null.
-  void run(const float* target, int64_t rows, const std::byte* start, std::byte* out) {
+  void run(const float* target, int64_t rows, const std::byte* start, std::byte* out, float* latent) {
     target_ = target;
     rows_ = rows;
     std::fill(errors_.begin(), errors_.end(), 0.0F);
@@ -67,6 +68,7 @@ class RowTile {
       for (int64_t b = 0; b < blocks_; ++b)
         codec_.pack(grid(r, b), codes_.data() + r * n_ + b * block_,
                     out + r * row_bytes + b * codec_.block_bytes());
+    if (latent != nullptr) std::copy_n(latent_.data(), rows_ * n_, latent);
   }
 
  private:
@@ -108,6 +110,7 @@ class RowTile {
     for (int64_t r = 0; r < rows_; ++r) {
       const bool better = cost[r] < costs_[static_cast<size_t>(r)];
       for (int64_t c = 0; c < n_ && !better; ++c) error(c, r) = fed[static_cast<size_t>(c * kRows + r)];
+      if (better) std::copy_n(target_ + r * n_, n_, latent_.data() + r * n_);
       for (int64_t b = 0; b < blocks_ && better; ++b)
         codec_.unpack(start + (r * blocks_ + b) * codec_.block_bytes(), grid(r, b),
                       codes_.data() + r * n_ + b * block_);
@@ -250,6 +253,7 @@ class RowTile {
     Trial& best = best_[static_cast<size_t>(r)];
     grid(r, block) = best.grid;
     std::ranges::copy(best.codes, codes_.data() + r * n_ + block * block_);
+    std::ranges::copy(best.rounded, latent_.data() + r * n_ + block * block_);
     for (int64_t k = 0; k < block_; ++k) error(block * block_ + k, r) = best.error[static_cast<size_t>(k)];
   }
 
@@ -288,12 +292,10 @@ class RowTile {
       Trial& best = best_[static_cast<size_t>(r)];
       best.grid = grid(r, block);
       std::copy_n(codes_.data() + r * n_ + c, block_, best.codes.begin());
+      std::copy_n(latent_.data() + r * n_ + c, block_, best.rounded.begin());
       std::copy_n(old.begin(), block_, best.error.begin());
       best.cost = cost_of(local, begin, old.data()) * (1 - kLeastGain);
-      for (int64_t k = 0; k < block_; ++k) {
-        begin[k] += w[k];
-        best.rounded[static_cast<size_t>(k)] = begin[k];
-      }
+      for (int64_t k = 0; k < block_; ++k) begin[k] += w[k];
       // The same parameters, rounded anew.
       Trial& t = trial_;
       t.grid = best.grid;
@@ -349,6 +351,7 @@ class RowTile {
   std::vector<int8_t> codes_;
   std::vector<BlockGrid> grids_;
   std::vector<float> work_, begin_, rounded_, old_;
+  std::vector<float> latent_;  ///< [row][column]: the compensated weights that codes_ were rounded from
   std::vector<BlockGrid> chosen_;
   Trial trial_;
   std::vector<Trial> best_;
@@ -412,7 +415,7 @@ bool FeedbackMetric::prepare(ThreadPool& pool, const SquareMatrix& hessian, floa
 
 void round_with_feedback(ThreadPool& pool, const BlockCodec& codec, int64_t rows, const float* target,
                          const FeedbackMetric& metric, const RoundingOptions& options, const std::byte* start,
-                         std::byte* out) {
+                         std::byte* out, float* latent) {
   const int64_t n = metric.h->n, row_bytes = n / codec.block_weights() * codec.block_bytes();
   const int64_t tiles = (rows + kRows - 1) / kRows;
   std::vector<std::unique_ptr<RowTile>> workers(static_cast<size_t>(pool.size()));
@@ -421,7 +424,8 @@ void round_with_feedback(ThreadPool& pool, const BlockCodec& codec, int64_t rows
     if (!tile) tile = std::make_unique<RowTile>(codec, metric, options);
     for (int64_t t = first; t < last; ++t)
       tile->run(target + t * kRows * n, std::min(kRows, rows - t * kRows),
-                start != nullptr ? start + t * kRows * row_bytes : nullptr, out + t * kRows * row_bytes);
+                start != nullptr ? start + t * kRows * row_bytes : nullptr, out + t * kRows * row_bytes,
+                latent != nullptr ? latent + t * kRows * n : nullptr);
   });
 }
 

@@ -45,8 +45,9 @@ class FeedbackMetric {
 /// Σ_rows (target - ŵ)·(H + damping·I)·(target - ŵ)ᵀ. `start`: the bytes of another rounding, or null; a row
 /// for which that is better than the pass with feedback begins its refinement there. With an H that is a
 /// multiple of I, options 1 and 0 and no start, the bytes are those of encode_blocks() with equal importances.
+/// `latent` (rows × h.n, or null): the compensated weights, each of which `out` has the nearest value to.
 void round_with_feedback(ThreadPool& pool, const BlockCodec& codec, int64_t rows, const float* target,
                          const FeedbackMetric& metric, const RoundingOptions& options, const std::byte* start,
-                         std::byte* out);
+                         std::byte* out, float* latent = nullptr);
 
 }  // namespace lissom

@@ -264,5 +264,23 @@ TEST(FeedBack, NoRowIsWorseOnWhatItIsJudgedBy) {
               1e-3 * found.plain);
 }
 
+TEST(Rounding, TheSearchMakesOfLatentsWhatFeedbackFound) {
+  constexpr int64_t kRows = 16, kCols = 512;
+  ThreadPool pool(2);
+  const InputMoments moments{moments_of(pool, kCols, 2000, 21), moments_of(pool, kCols, 200, 22)};
+  const std::vector<float> w = gaussian(kRows * kCols, 23), importance = diagonal(moments.fit);
+  const double dampings[] = {0.01, 0.1, 0.3, 1};
+  for (const Codec* each : codecs()) {
+    const auto* codec = dynamic_cast<const BlockCodec*>(each);
+    if (codec == nullptr || codec->block_bytes() >= codec->block_weights()) continue;
+    const FeedbackMatrix found = feed_back(pool, *codec, kRows, w, importance, moments, dampings, 1);
+    ASSERT_EQ(found.latents.size(), w.size());
+    const double fed = output_error(pool, *codec, w, found.bytes, moments.fit),
+                 plainly = output_error(pool, *codec, w, plain(*codec, w, importance), moments.fit),
+                 again = output_error(pool, *codec, w, plain(*codec, found.latents, importance), moments.fit);
+    EXPECT_LE(again, fed + 0.3 * (plainly - fed) + 0.01 * plainly) << codec->name();
+  }
+}
+
 }  // namespace
 }  // namespace lissom

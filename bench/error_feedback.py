@@ -12,25 +12,15 @@ LISSOM_LLAMA_CPP_BIN, lissom in LISSOM_BIN. What lies in the work folder already
 import argparse
 import json
 import pathlib
-import re
 import time
 
-from kld_vs_llama_quantize import LISSOM, LLAMA, output
+from kld_vs_llama_quantize import LISSOM, Bench, output
 
 
-class Bench:
+class Table:
     def __init__(self, a):
         self.a = a
-        a.work.mkdir(parents=True, exist_ok=True)
-        self.base, self.logits = a.work / "base.gguf", a.work / "base.kld"
-        if not self.base.exists():
-            output(LISSOM, "convert", a.model, self.base, "--type", "F32")
-        if not self.logits.exists():
-            self.perplexity(self.base)
-
-    def perplexity(self, path, *more):
-        return output(LLAMA / "llama-perplexity", "-m", path, "-f", self.a.eval, "-c", 512, "--chunks", self.a.chunks, "-t", 2,
-                      "--kl-divergence-base", self.logits, *more)  # fmt: skip
+        self.bench = Bench(a)
 
     def made(self, kind, down, algorithm):
         """(path, seconds, mean of the tensors' ratio of validation error)"""
@@ -53,9 +43,9 @@ class Bench:
         cells, klds = [], []
         for algorithm in ("search", "error-feedback"):
             path, seconds, ratio = self.made(kind, down, algorithm)
-            found = re.search(r"Mean\s+KLD:\s+([\d.-]+)\s+±\s+([\d.]+)", self.perplexity(path, "--kl-divergence"))
-            klds.append(float(found[1]))
-            cells.append(f"{klds[-1]:.4f} ± {float(found[2]):.4f} | {seconds:.0f} s")
+            kld, error, _ = self.bench.judge(path)
+            klds.append(kld)
+            cells.append(f"{kld:.4f} ± {error:.4f} | {seconds:.0f} s")
         size = path.stat().st_size / 1e6
         print(f"| {'ffn_down ' if down else ''}{kind}, {size:.1f} MB | {cells[0]} | {cells[1]} | {klds[1] / klds[0]:.2f} "
               f"| {ratio:.2f} |", flush=True)  # fmt: skip
@@ -70,14 +60,15 @@ def main():
     parser.add_argument("--down", default="Q4_K,Q3_K,IQ3_S,Q2_K,IQ2_S")
     parser.add_argument("--calib-chunks", type=int, default=64)
     parser.add_argument("--chunks", type=int, default=20)
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("error-feedback-work"))
     a = parser.parse_args()
     print("| type | search: mean KL | time | error feedback: mean KL | time | ratio | output error, held out |")
     print("|---|---|---|---|---|---|---|")
-    bench = Bench(a)
+    table = Table(a)
     for down, kinds in ((False, a.types), (True, a.down)):
         for kind in filter(None, kinds.split(",")):
-            bench.row(kind, down)
+            table.row(kind, down)
 
 
 if __name__ == "__main__":

@@ -39,14 +39,18 @@ class Bench:
         self.a = a
         self.work = a.work
         self.work.mkdir(parents=True, exist_ok=True)
-        self.base, self.logits, self.imatrix = (self.work / n for n in ("base.gguf", "base.kld", "imatrix.dat"))
+        self.base, self.logits = self.work / "base.gguf", self.work / "base.kld"
         if not self.base.exists():
             output(LISSOM, "convert", a.model, self.base, "--type", "F32")
         if not self.logits.exists():
             self.judge(self.base, save=True)
-        if not self.imatrix.exists():
-            output(LLAMA / "llama-imatrix", "-m", self.base, "-f", a.calib, "-o", self.imatrix, "--output-format", "dat",
-                   "-t", 2)  # ik_llama.cpp reads no other form
+
+    def imatrix(self):
+        path = self.work / "imatrix.dat"
+        if not path.exists():
+            output(LLAMA / "llama-imatrix", "-m", self.base, "-f", self.a.calib, "-o", path, "--output-format", "dat", "-t",
+                   2)  # ik_llama.cpp reads no other form
+        return path
 
     def judge(self, path, save=False):
         """(mean KL, its error, same top in percent) against the base, by llama.cpp."""
@@ -68,7 +72,7 @@ class Bench:
                 rule = ["--ffn-down-type", kind.lower()]
             types = [*rule, self.base, out, "Q8_0"] if down else []
             types = types or ["--pure", self.base, out, kind]
-            output(program, "--imatrix", self.imatrix, *types, 2, env=beside(program))
+            output(program, "--imatrix", self.imatrix(), *types, 2, env=beside(program))
         return out
 
     def ours(self, kind, down):

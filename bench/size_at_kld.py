@@ -5,7 +5,7 @@ Prints both as markdown tables, and how much smaller ours are at each of the pee
 between our sizes).
 
 usage: size_at_kld.py MODEL-FOLDER CALIB.txt EVAL.txt [--sizes 80MB,88MB,96MB,105MB] [--types Q8_0,Q6_K,…,Q2_K]
-           [--chunks 20] [--effort fast] [--threads 2] [--work FOLDER]
+           [--chunks 20] [--effort fast] [--algorithm search|error-feedback] [--threads 2] [--work FOLDER]
 
 llama.cpp's programs are looked for in LISSOM_LLAMA_CPP_BIN, lissom in LISSOM_BIN. What lies in the work folder already is
 taken over.
@@ -41,7 +41,7 @@ class Table:
         out = self.work / f"llama.cpp-{kind}.gguf"
         if not out.exists():
             program = LLAMA / "llama-quantize"
-            output(program, "--imatrix", self.bench.imatrix, self.bench.base, out, kind, 2, env=beside(program))
+            output(program, "--imatrix", self.bench.imatrix(), self.bench.base, out, kind, 2, env=beside(program))
         return self.judged(out)
 
     def statistics(self):
@@ -54,13 +54,14 @@ class Table:
         return path
 
     def ours(self, size):
-        effort = self.bench.a.effort
-        out = self.work / f"lissom-{effort}-{size}.gguf"
+        effort, algorithm = self.bench.a.effort, self.bench.a.algorithm
+        out = self.work / f"lissom-{effort}-{'' if algorithm == 'search' else 'fed-'}{size}.gguf"
         seconds = None
         if not out.exists():
+            statistics = ["--imatrix", self.statistics()] if algorithm == "search" else ["--calib-chunks", 128]
             begin = time.perf_counter()
-            output(LISSOM, "compress", self.bench.base, "-o", out, "--size", size, "--calib", self.bench.a.calib,
-                   "--imatrix", self.statistics(), "--no-verify", "--effort", effort)  # fmt: skip
+            output(LISSOM, "compress", self.bench.base, "-o", out, "--size", size, "--calib", self.bench.a.calib, *statistics,
+                   "--algorithm", algorithm, "--no-verify", "--effort", effort)  # fmt: skip
             seconds = time.perf_counter() - begin
         return (*self.judged(out), seconds)
 
@@ -84,6 +85,7 @@ def main():
     parser.add_argument("--types", default=TYPES)
     parser.add_argument("--chunks", type=int, default=20)
     parser.add_argument("--effort", default="fast")
+    parser.add_argument("--algorithm", default="search")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("size-work"))
     table = Table(Bench(parser.parse_args()))

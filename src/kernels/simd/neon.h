@@ -20,8 +20,8 @@ inline int32x4_t dot32(int32x4_t acc, uint8x16_t u, uint8x16_t v, int8x16_t x, i
   } else {
     const int8x16_t s = vreinterpretq_s8_u8(u), t = vreinterpretq_s8_u8(v);
     const int16x8_t low = vmull_s8(vget_low_s8(s), vget_low_s8(x)), high = vmull_high_s8(s, x);
-    return vpadalq_s16(
-        acc, vpaddq_s16(vmlal_s8(low, vget_low_s8(t), vget_low_s8(y)), vmlal_high_s8(high, t, y)));
+    return vpadalq_s16(acc,
+                       vpaddq_s16(vmlal_s8(low, vget_low_s8(t), vget_low_s8(y)), vmlal_high_s8(high, t, y)));
   }
 }
 template <bool Wide, int Token>

@@ -160,10 +160,9 @@ inline F load_u8(const uint8_t* p) {
 }
 inline F load_bf16(const uint16_t* p) {
   const uint16x8_t x = vld1q_u16(p), y = vld1q_u16(p + 8);
-  return {vreinterpretq_f32_u32(vshll_n_u16(vget_low_u16(x), 16)),
-          vreinterpretq_f32_u32(vshll_high_n_u16(x, 16)),
-          vreinterpretq_f32_u32(vshll_n_u16(vget_low_u16(y), 16)),
-          vreinterpretq_f32_u32(vshll_high_n_u16(y, 16))};
+  return {
+      vreinterpretq_f32_u32(vshll_n_u16(vget_low_u16(x), 16)), vreinterpretq_f32_u32(vshll_high_n_u16(x, 16)),
+      vreinterpretq_f32_u32(vshll_n_u16(vget_low_u16(y), 16)), vreinterpretq_f32_u32(vshll_high_n_u16(y, 16))};
 }
 inline uint32x4_t load_words(const uint16_t* p) {
   return vreinterpretq_u32_u16(vld1q_u16(p));

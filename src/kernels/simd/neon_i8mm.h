@@ -1,5 +1,5 @@
-// ARMv8.2 with dot and matrix products of unsigned and signed bytes. One usmmla multiplies two rows by two tokens
-// over eight columns.
+// ARMv8.2 with dot and matrix products of unsigned and signed bytes. One usmmla multiplies two rows by two
+// tokens over eight columns.
 #define LISSOM_TARGET_NAMESPACE neon_i8mm_target
 #define LISSOM_I8MM 1
 
@@ -30,8 +30,8 @@ inline I dot_first(I acc, B u, int8x16_t x) {
           vusdotq_laneq_s32(acc.c, u.c, x, 0), vusdotq_laneq_s32(acc.d, u.d, x, 0)};
 }
 
-/// A pair of tokens' accumulators, while a group is added up: in `even` those of the first two of each four rows
-/// (row 0: both tokens, row 1: both), in `odd` of the other two.
+/// A pair of tokens' accumulators, while a group is added up: in `even` those of the first two of each four
+/// rows (row 0: both tokens, row 1: both), in `odd` of the other two.
 inline void matrix_product(I& even, I& odd, B low, B high, int8x16_t x) {
   even.a = vusmmlaq_s32(even.a, low.a, x);
   odd.a = vusmmlaq_s32(odd.a, high.a, x);

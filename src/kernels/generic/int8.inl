@@ -1,5 +1,10 @@
 // Integer codes against int8 activations: see docs/kernels.md. Included between simd/<target>.h and simd/end.h.
 
+/// What a target puts before the function that holds the accumulators of a tile.
+#if !defined(LISSOM_FLATTEN)
+#define LISSOM_FLATTEN
+#endif
+
 /// The four codes of each of 16 rows for columns 4·Step … 4·Step+3 of a group.
 template <class Format, int Step>
 inline B codes_of(const uint8_t* group) {
@@ -197,8 +202,8 @@ inline void store_tile(const F (&out)[T], int64_t count, int64_t rows, const flo
 }
 
 template <class Format, int T>
-void int8_run_tile(const uint8_t* panel, int64_t groups, const uint8_t* act, int64_t count, int64_t rows,
-                   const float* bias, float* y, int64_t stride) {
+LISSOM_FLATTEN void int8_run_tile(const uint8_t* panel, int64_t groups, const uint8_t* act, int64_t count,
+                                  int64_t rows, const float* bias, float* y, int64_t stride) {
   F out[T];
   int8_tile<Format, T, T>(panel, groups, act, out);
   store_tile<T>(out, count, rows, bias, y, stride);

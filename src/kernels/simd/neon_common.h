@@ -13,6 +13,9 @@
 
 /// Dot products go by eight columns: see dot_pair().
 #define LISSOM_DOT_PAIRS 1
+/// Four registers a vector look large to GCC, which calls functions in the inner loop then, with accumulators
+/// in memory.
+#define LISSOM_FLATTEN __attribute__((flatten))
 
 #if defined(__clang__)
 #if defined(LISSOM_I8MM)

@@ -7,14 +7,14 @@ BIN := build/release/lissom
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help demo test build engine unit peers-test peers setup-build setup-test format format-check lint asan tsan fuzz install-test clean
+.PHONY: help demo test build engine unit peers-test peers setup-build setup-test setup-aarch64 format format-check lint asan tsan aarch64 fuzz install-test clean
 
 help:
 	@echo "make demo   compress a real model at three targets, with proof   (sets up what it needs)"
 	@echo "make test   everything that must hold                            (sets up what it needs)"
 	@echo "make build  the program: $(BIN)"
 	@echo "make engine the program with LibTorch, which learns better values"
-	@echo "also: unit peers-test format format-check lint asan tsan fuzz install-test bench clean"
+	@echo "also: unit peers-test format format-check lint asan tsan aarch64 fuzz install-test bench clean"
 
 # ---------------------------------------------------------------- set-up
 
@@ -94,6 +94,17 @@ tsan: setup-test
 	@cmake --preset tsan >/dev/null
 	@tools/timed.sh "tsan build" cmake --build --preset tsan --target $(addprefix test_,$(TSAN_TESTS))
 	@tools/timed.sh "tsan tests" tools/run_tests.sh build/tsan $(TSAN_TESTS)
+
+# 64-bit ARM: the kernels and codecs, cross-built and run under qemu; what is encoded must be what this machine encodes.
+setup-aarch64: setup-test
+	@tools/setup_debian.sh requirements/debian-aarch64.txt
+
+aarch64: setup-aarch64
+	@cmake --preset aarch64 >/dev/null
+	@cmake --preset release >/dev/null
+	@tools/timed.sh "aarch64 build" cmake --build --preset aarch64 --target test_base test_codec test_kernels tool_codec_tool
+	@cmake --build --preset release --target tool_codec_tool
+	@tools/timed.sh "aarch64 tests" tools/test_aarch64.sh build/aarch64 build/release/tools/codec_tool
 
 FUZZ_SECONDS ?= 30
 FUZZERS = $(patsubst fuzz/%.cpp,%,$(wildcard fuzz/fuzz_*.cpp))

@@ -6,7 +6,9 @@ if(CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
 endif()
 find_program(MOLD mold)
 find_program(LLD ld.lld)
-if(MOLD AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+if(CMAKE_CROSSCOMPILING)
+  # The cross compiler's own linker.
+elseif(MOLD AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   add_link_options(-fuse-ld=mold)
 elseif(LLD)
   add_link_options(-fuse-ld=lld)
@@ -54,4 +56,21 @@ function(lissom_compile_options target)
     target_compile_options(${target} PRIVATE -Wno-restrict -Wno-stringop-overflow -Wno-array-bounds
       -Wno-maybe-uninitialized)
   endif()
+endfunction()
+
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$" AND CMAKE_CXX_COMPILER_ID STREQUAL "Clang"
+   AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 16)
+  message(FATAL_ERROR "AArch64 needs g++ or clang 16: earlier ones have sdot and usmmla for whole files only")
+endif()
+
+# A source whose name holds an instruction set is for one architecture: avx2 and avx512 for x86-64, neon for AArch64.
+function(lissom_sources_of_this_machine list)
+  set(sources ${${list}})
+  if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
+    list(FILTER sources EXCLUDE REGEX "(^|[/_])avx(2|512)[_.][^/]*$")
+  endif()
+  if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
+    list(FILTER sources EXCLUDE REGEX "(^|[/_])neon[_.][^/]*$")
+  endif()
+  set(${list} ${sources} PARENT_SCOPE)
 endfunction()

@@ -5,6 +5,9 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 namespace lissom {
@@ -32,7 +35,8 @@ bool cpu_has_sha() {
 }
 
 std::string_view target_name(Target target) {
-  return target == Target::avx512 ? "avx512" : target == Target::avx2 ? "avx2" : "scalar";
+  constexpr std::string_view kNames[] = {"scalar", "avx2", "avx512", "neon", "neon_dotprod", "neon_i8mm"};
+  return kNames[static_cast<size_t>(target)];
 }
 
 std::vector<Target> supported_targets() {
@@ -46,6 +50,11 @@ std::vector<Target> supported_targets() {
     list.push_back(Target::avx512);
   }
   if (avx2) list.push_back(Target::avx2);
+#elif defined(__aarch64__)
+  const bool dotprod = (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+  if (dotprod && (getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0) list.push_back(Target::neon_i8mm);
+  if (dotprod) list.push_back(Target::neon_dotprod);
+  list.push_back(Target::neon);
 #endif
   list.push_back(Target::scalar);
   return list;

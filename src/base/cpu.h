@@ -10,7 +10,8 @@
 namespace lissom {
 
 /// avx2: with FMA and F16C. avx512: F, BW, VL, DQ and VNNI; BF16 dot products where the CPU has them.
-enum class Target { scalar, avx2, avx512 };
+/// neon: what every AArch64 CPU has. neon_dotprod: with sdot. neon_i8mm: with sdot, usdot and usmmla.
+enum class Target { scalar, avx2, avx512, neon, neon_dotprod, neon_i8mm };
 [[nodiscard]] std::string_view target_name(Target target);
 /// Those that this machine runs, best first; scalar is always last.
 [[nodiscard]] std::vector<Target> supported_targets();

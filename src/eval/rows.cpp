@@ -135,6 +135,7 @@ LISSOM_INLINE RowScore score(const float* model, const float* base, int64_t n, i
   return score;
 }
 
+#if defined(__x86_64__)
 template <bool with_base>
 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq"))) RowScore score_avx512(const float* model,
                                                                                     const float* base,
@@ -146,11 +147,15 @@ __attribute__((target("avx2"))) RowScore score_avx2(const float* model, const fl
                                                     int32_t token) {
   return score<with_base>(model, base, n, token);
 }
+#endif
 
 template <bool with_base>
-RowScore dispatch(Target target, const float* model, const float* base, int64_t n, int32_t token) {
+RowScore dispatch([[maybe_unused]] Target target, const float* model, const float* base, int64_t n,
+                  int32_t token) {
+#if defined(__x86_64__)
   if (target == Target::avx512) return score_avx512<with_base>(model, base, n, token);
   if (target == Target::avx2) return score_avx2<with_base>(model, base, n, token);
+#endif
   return score<with_base>(model, base, n, token);
 }
 

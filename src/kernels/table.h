@@ -93,6 +93,18 @@ void fill_int8(KernelTable& table);
 void fill_float(KernelTable& table);
 void fill_ops(KernelTable& table);
 }  // namespace avx512_target
+namespace neon_target {
+void fill_int8(KernelTable& table);
+void fill_float(KernelTable& table);
+void fill_ops(KernelTable& table);
+}  // namespace neon_target
+// Beside what neon has:
+namespace neon_dotprod_target {
+void fill_int8(KernelTable& table);
+}  // namespace neon_dotprod_target
+namespace neon_i8mm_target {
+void fill_int8(KernelTable& table);
+}  // namespace neon_i8mm_target
 
 /// The target must be among supported_targets().
 const KernelTable& kernel_table(Target target);

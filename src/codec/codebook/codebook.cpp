@@ -68,10 +68,16 @@ void normalise_eight(const float* importance, float* v) {
   for (int i = 0; i < 8; ++i) v[i] = most > 0 ? importance[i] / most : 1.0F;
 }
 
-CodebookTarget codebook_target(Target target) {
+CodebookTarget codebook_target([[maybe_unused]] Target target) {
 #if defined(__x86_64__)
   if (target == Target::avx512) return avx512_codebook_target();
   if (target == Target::avx2) return avx2_codebook_target();
+#elif defined(__aarch64__)
+  if (target != Target::scalar) {
+    CodebookTarget neon = neon_codebook_target();
+    neon.target = target;  // integer dot products are of no use here
+    return neon;
+  }
 #endif
   return portable_codebook_target();
 }

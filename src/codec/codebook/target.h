@@ -26,6 +26,7 @@ struct CodebookTarget {
 [[nodiscard]] CodebookTarget portable_codebook_target();
 [[nodiscard]] CodebookTarget avx2_codebook_target();
 [[nodiscard]] CodebookTarget avx512_codebook_target();
+[[nodiscard]] CodebookTarget neon_codebook_target();
 /// Those that this machine runs, best first.
 [[nodiscard]] std::span<const CodebookTarget> codebook_targets();
 /// That of base's active_target().

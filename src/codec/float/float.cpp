@@ -2,6 +2,8 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #include <bit>
@@ -170,6 +172,19 @@ __attribute__((target("avx2,f16c"))) int64_t load_halves(const std::byte* in, in
 
 int64_t F16::load_many(const std::byte* in, int64_t n, float* out) {
   return active_search_target().target != Target::scalar ? load_halves(in, n, out) : 0;
+}
+#elif defined(__aarch64__)
+int64_t F16::load_many(const std::byte* in, int64_t n, float* out) {
+  if (active_search_target().target == Target::scalar) return 0;
+  const uint16x8_t exponent = vdupq_n_u16(0x7c00);
+  int64_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    const uint16x8_t halves = vreinterpretq_u16_u8(vld1q_u8(reinterpret_cast<const uint8_t*>(in + 2 * i)));
+    if (vmaxvq_u16(vceqq_u16(vandq_u16(halves, exponent), exponent)) != 0) return i;
+    vst1q_f32(out + i, vcvt_f32_f16(vreinterpret_f16_u16(vget_low_u16(halves))));
+    vst1q_f32(out + i + 4, vcvt_high_f32_f16(vreinterpretq_f16_u16(halves)));
+  }
+  return i;
 }
 #else
 int64_t F16::load_many(const std::byte*, int64_t, float*) {

@@ -5,10 +5,16 @@
 namespace lissom {
 namespace {
 
-SearchTarget search_target(Target target) {
+SearchTarget search_target([[maybe_unused]] Target target) {
 #if defined(__x86_64__)
   if (target == Target::avx512) return avx512_search_target();
   if (target == Target::avx2) return avx2_search_target();
+#elif defined(__aarch64__)
+  if (target != Target::scalar) {
+    SearchTarget neon = neon_search_target();
+    neon.target = target;  // integer dot products are of no use here
+    return neon;
+  }
 #endif
   return portable_search_target();
 }

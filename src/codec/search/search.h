@@ -29,6 +29,7 @@ struct SearchTarget {
 [[nodiscard]] SearchTarget portable_search_target();
 [[nodiscard]] SearchTarget avx2_search_target();
 [[nodiscard]] SearchTarget avx512_search_target();
+[[nodiscard]] SearchTarget neon_search_target();
 
 /// Those of supported_targets(), in its order.
 [[nodiscard]] std::span<const SearchTarget> search_targets();

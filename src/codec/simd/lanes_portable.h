@@ -1,9 +1,9 @@
 #pragma once
-// Sixteen float lanes: the reference that lanes_avx2.h and lanes_avx512.h equal bit for bit, and what other
-// machines run. In the compilers' own four-wide vectors, which every machine has.
+// Sixteen float lanes: the reference that lanes_avx2.h, lanes_avx512.h and lanes_neon.h equal bit for bit, and
+// what other machines run. In the compilers' own four-wide vectors, which every machine has.
 //
 // A file that is to run on several instruction sets is included by one small .cpp for each: that .cpp includes
-// one of the three lanes headers, which define LANES (the namespace), LANES_FN (before functions), LANES_INLINE
+// one of the lanes headers, which define LANES (the namespace), LANES_FN (before functions), LANES_INLINE
 // (before small ones) and LANES_LAMBDA. No function that is not inlined takes or returns lanes by
 // value: GCC 12 clears their upper parts on the way (vzeroupper) where a struct holds them. The sixteen lanes
 // never mix and no sum is reassociated or fused, so every target computes the same bits.

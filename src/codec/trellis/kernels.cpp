@@ -10,6 +10,8 @@
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #endif
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 namespace lissom::trellis {
@@ -155,6 +157,39 @@ LISSOM_AVX512 void decode_row_avx512(const RowStreams& s, int64_t row, float row
 
 constexpr Kernels kAvx2{step_avx2, decode_row_avx2}, kAvx512{step_avx512, decode_row_avx512};
 
+#elif defined(__aarch64__)
+
+void step_neon(const Step& s, const float* costs, float* next, float* merged, uint8_t* from) {
+  const int groups = 1 << (s.window - s.rate), choices = 1 << s.rate, states = 1 << s.window;
+  for (int g = 0; g < groups; g += 8) {
+    float32x4_t best[2] = {vld1q_f32(costs + g), vld1q_f32(costs + g + 4)};
+    uint32x4_t at[2] = {vdupq_n_u32(0), vdupq_n_u32(0)};
+    for (int j = 1; j < choices; ++j) {
+      const float* p = costs + j * groups + g;
+      for (int h = 0; h < 2; ++h) {
+        const float32x4_t x = vld1q_f32(p + 4 * h);
+        const uint32x4_t less = vcltq_f32(x, best[h]);
+        best[h] = vbslq_f32(less, x, best[h]);
+        at[h] = vbslq_u32(less, vdupq_n_u32(static_cast<uint32_t>(j)), at[h]);
+      }
+    }
+    vst1q_f32(merged + g, best[0]);
+    vst1q_f32(merged + g + 4, best[1]);
+    vst1_u8(from + g, vmovn_u16(vcombine_u16(vmovn_u32(at[0]), vmovn_u32(at[1]))));
+  }
+  const float32x4_t x = vdupq_n_f32(s.x), weight = vdupq_n_f32(s.weight);
+  for (int i = 0; i < states; i += 4) {
+    // The groups of four states: one, or the first few from here.
+    float32x4_t before = vdupq_n_f32(merged[i >> s.rate]);
+    if (s.rate == 0) before = vld1q_f32(merged + i);
+    if (s.rate == 1) before = vcombine_f32(vget_low_f32(before), vdup_n_f32(merged[(i >> 1) + 1]));
+    const float32x4_t d = vsubq_f32(x, vld1q_f32(s.values + i));
+    vst1q_f32(next + i, vaddq_f32(before, vmulq_f32(vmulq_f32(d, d), weight)));
+  }
+}
+
+constexpr Kernels kNeon{step_neon, decode_row_scalar};
+
 #endif
 
 }  // namespace
@@ -168,6 +203,8 @@ const Kernels& kernels() {
   const auto target = active_target();
   if (target && *target == Target::avx512) return kAvx512;
   if (target && *target == Target::avx2) return kAvx2;
+#elif defined(__aarch64__)
+  if (const auto target = active_target(); target && *target != Target::scalar) return kNeon;
 #endif
   return kScalar;
 }

@@ -17,11 +17,20 @@ namespace avx512_target {
 void product_tile(int64_t k, const float* a, int64_t a_stride, const float* b, int64_t b_stride, float* c,
                   int64_t c_stride);
 }
+namespace neon_target {
+void product_tile(int64_t k, const float* a, int64_t a_stride, const float* b, int64_t b_stride, float* c,
+                  int64_t c_stride);
+}
 }  // namespace kernels
 
-ProductTile product_tile(Target target) {
+ProductTile product_tile([[maybe_unused]] Target target) {
+#if defined(__x86_64__)
   if (target == Target::avx512) return kernels::avx512_target::product_tile;
-  return target == Target::avx2 ? kernels::avx2_target::product_tile : kernels::scalar_target::product_tile;
+  if (target == Target::avx2) return kernels::avx2_target::product_tile;
+#elif defined(__aarch64__)
+  if (target != Target::scalar) return kernels::neon_target::product_tile;
+#endif
+  return kernels::scalar_target::product_tile;
 }
 
 ProductTile active_product_tile() {

@@ -1,5 +1,10 @@
 // Integer codes against int8 activations: see docs/kernels.md. Included between simd/<target>.h and simd/end.h.
 
+/// What a target puts before the function that holds the accumulators of a tile.
+#if !defined(LISSOM_FLATTEN)
+#define LISSOM_FLATTEN
+#endif
+
 /// The four codes of each of 16 rows for columns 4·Step … 4·Step+3 of a group.
 template <class Format, int Step>
 inline B codes_of(const uint8_t* group) {
@@ -17,12 +22,33 @@ inline B codes_of(const uint8_t* group) {
 template <class Format>
 constexpr bool kFullByte = Format::kBits == 8 || Format::kTable != nullptr;
 
+#if defined(LISSOM_DOT_PAIRS)
+// The target has dot_pair(), for two steps at once, and may keep accumulators its own way within a group.
+template <class Format, int Step>
+inline B values_of(const uint8_t* group, const Table& table) {
+  const B u = codes_of<Format, Step>(group);
+  if constexpr (Format::kTable != nullptr) return lookup(table, u);
+  return u;
+}
+template <class Format, int T, int N, int Step>
+inline void dot_step(const uint8_t* group, const Table& table, const int8_t* a, I (&acc)[N]) {
+  if constexpr (Step % 2 == 1) {
+    dot_pair<kFullByte<Format>, T, N>(values_of<Format, Step - 1>(group, table),
+                                      values_of<Format, Step>(group, table), a + (Step - 1) * T * 4, acc);
+  }
+}
+#else
 template <class Format, int T, int N, int Step>
 inline void dot_step(const uint8_t* group, const Table& table, const int8_t* a, I (&acc)[N]) {
   B u = codes_of<Format, Step>(group);
   if constexpr (Format::kTable != nullptr) u = lookup(table, u);
   for (int t = 0; t < N; ++t) acc[t] = dot<kFullByte<Format>>(acc[t], u, a + (Step * T + t) * 4);
 }
+template <int N>
+inline void to_pairs(I (&)[N]) {}
+template <int N>
+inline void from_pairs(I (&)[N]) {}
+#endif
 
 template <class Format, int N>
 inline void start(const int32_t* minus, I (&acc)[N]) {
@@ -33,6 +59,7 @@ inline void start(const int32_t* minus, I (&acc)[N]) {
     else
       acc[t] = shl<Format::kZeroShift>(seti(minus[t]));
   }
+  to_pairs(acc);
 }
 
 /// The parameters of a chunk: scale and offset of a sub-block of one of its groups.
@@ -84,6 +111,7 @@ inline void group_of_32(const uint8_t* codes, const Params<Format>& params, int6
   dot_step<Format, T, N, 5>(codes, table, a, acc);
   dot_step<Format, T, N, 6>(codes, table, a, acc);
   dot_step<Format, T, N, 7>(codes, table, a, acc);
+  from_pairs(acc);
   const F s = params.scale(g, 0);
   for (int t = 0; t < N; ++t) out[t] = fma(to_float(acc[t]), mul(s, set(scale[t])), out[t]);
   if constexpr (Format::kOffset) {
@@ -110,6 +138,7 @@ inline void group_of_16(const uint8_t* codes, const Params<Format>& params, int6
   dot_step<Format, T, N, 1>(codes, table, a, acc);
   dot_step<Format, T, N, 2>(codes, table, a, acc);
   dot_step<Format, T, N, 3>(codes, table, a, acc);
+  from_pairs(acc);
   const F s0 = params.scale(g, 0);
   for (int t = 0; t < N; ++t) both[t] = mul(to_float(acc[t]), s0);
   start<Format, N>(minus + T, acc);
@@ -117,6 +146,7 @@ inline void group_of_16(const uint8_t* codes, const Params<Format>& params, int6
   dot_step<Format, T, N, 5>(codes, table, a, acc);
   dot_step<Format, T, N, 6>(codes, table, a, acc);
   dot_step<Format, T, N, 7>(codes, table, a, acc);
+  from_pairs(acc);
   const F s1 = params.scale(g, 1);
   for (int t = 0; t < N; ++t) both[t] = fma(to_float(acc[t]), s1, both[t]);
   if constexpr (Format::kOffset) {
@@ -172,8 +202,8 @@ inline void store_tile(const F (&out)[T], int64_t count, int64_t rows, const flo
 }
 
 template <class Format, int T>
-void int8_run_tile(const uint8_t* panel, int64_t groups, const uint8_t* act, int64_t count, int64_t rows,
-                   const float* bias, float* y, int64_t stride) {
+LISSOM_FLATTEN void int8_run_tile(const uint8_t* panel, int64_t groups, const uint8_t* act, int64_t count,
+                                  int64_t rows, const float* bias, float* y, int64_t stride) {
   F out[T];
   int8_tile<Format, T, T>(panel, groups, act, out);
   store_tile<T>(out, count, rows, bias, y, stride);

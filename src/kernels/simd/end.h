@@ -1,7 +1,7 @@
 // Closes what simd/<target>.h opened.
 }  // namespace
 }  // namespace lissom::kernels::LISSOM_TARGET_NAMESPACE
-#if !defined(LISSOM_SCALAR)
+#if !defined(LISSOM_NO_ATTRIBUTES)
 #if defined(__clang__)
 #pragma clang attribute pop
 #else

@@ -3,8 +3,6 @@
 //
 // The same small set of operations for each target, on F (16 floats), I (16 int32) and B (64 bytes). Every
 // operation is exact or correctly rounded and reductions have one order, so all targets give the same bits.
-#include <immintrin.h>
-
 #include <bit>
 #include <cmath>
 #include <cstddef>
@@ -15,7 +13,7 @@
 #include "kernels/table.h"
 
 #define LISSOM_TARGET_NAMESPACE scalar_target
-#define LISSOM_SCALAR 1
+#define LISSOM_NO_ATTRIBUTES 1
 
 namespace lissom::kernels::scalar_target {
 namespace {

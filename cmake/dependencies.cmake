@@ -1,0 +1,32 @@
+# What comes from Debian. LISSOM_LIBRARIES: what the library links besides headers.
+find_package(Threads REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(tl-expected REQUIRED)
+find_package(Eigen3 3.4 REQUIRED NO_MODULE)
+
+if(LISSOM_CORE)
+  # No library of another architecture is wanted: {fmt} serves as headers, and googletest is built from the sources that
+  # libgtest-dev brings.
+  add_library(fmt::fmt INTERFACE IMPORTED)
+  target_compile_definitions(fmt::fmt INTERFACE FMT_HEADER_ONLY=1)
+  set(LISSOM_LIBRARIES fmt::fmt)
+  if(LISSOM_TESTS)
+    set(INSTALL_GTEST OFF)
+    add_subdirectory(/usr/src/googletest ${CMAKE_BINARY_DIR}/googletest EXCLUDE_FROM_ALL)
+    target_compile_options(gtest PRIVATE -w)
+  endif()
+  return()
+endif()
+
+find_package(CLI11 REQUIRED)
+find_package(yaml-cpp REQUIRED)
+find_package(fmt REQUIRED)
+find_package(OpenSSL REQUIRED)
+find_package(CURL 7.85 REQUIRED)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(ONIG REQUIRED IMPORTED_TARGET oniguruma)
+pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
+set(LISSOM_LIBRARIES yaml-cpp fmt::fmt PkgConfig::ONIG PkgConfig::UTF8PROC OpenSSL::Crypto CURL::libcurl)
+if(LISSOM_TESTS)
+  find_package(GTest REQUIRED)
+endif()

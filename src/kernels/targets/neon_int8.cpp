@@ -1,0 +1,5 @@
+// The target's vectors, then the code that is written with them, then the end of its attributes.
+// clang-format off
+#include "kernels/simd/neon.h"
+#include "kernels/generic/int8.inl"
+#include "kernels/simd/end.h"

@@ -63,8 +63,8 @@ Json scales_json(const ScaledModel& scaled) {
   for (const ScaledPair& pair : scaled.pairs)
     json["inputs"].push_back({{"label", pair.label},
                               {"through", pair.through},
-                              {"exponent", pair.exponent},
-                              {"by_weight", pair.by_weight},
+                              {"input_exponent", pair.input_exponent},
+                              {"weight_exponent", pair.weight_exponent},
                               {"validation_ratio", pair.judge_ratio}});
   return json;
 }

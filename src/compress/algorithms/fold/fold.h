@@ -48,8 +48,7 @@ struct ScaleOptions {
 };
 struct ScaledPair {
   std::string label, through;  ///< of the input; "norm", "attention" or "product"
-  double exponent = 0;
-  bool by_weight = false;
+  double input_exponent = 0, weight_exponent = 0;
   double judge_ratio = 1;  ///< error of the outputs on text that was held out, over that without factors
 };
 struct ScaledModel {

@@ -145,7 +145,7 @@ class Scaler {
     if (choice.factors.empty()) return {};
     fold(pair, choice.factors);
     result_.pairs.push_back(
-        {pair.label, name_of(pair.through), choice.exponent, choice.by_weight, choice.judge_ratio});
+        {pair.label, name_of(pair.through), choice.input_exponent, choice.weight_exponent, choice.judge_ratio});
     return {};
   }
 

@@ -2,11 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
+#include <utility>
 
 namespace lissom {
 namespace {
 
-constexpr int kSteps = 10;          // of alpha, up to 1
 constexpr double kLargest = 64;     // factor, and its inverse the smallest
 constexpr double kLeastGain = .99;  // on text that the choice has not seen
 constexpr int64_t kGrain = int64_t{1} << 14;
@@ -30,30 +31,32 @@ void round_trip(ThreadPool& pool, const Codec& codec, int64_t rows, int64_t cols
                     [&](int64_t first, int64_t last, int) { code(first, last - first); });
 }
 
-struct Errors {
-  std::vector<double> fit, judge;  ///< of each linear
-};
-
-/// With these factors of the columns.
-Errors errors_with(ThreadPool& pool, const ScaledInput& input, const std::vector<float>& factors) {
-  Errors errors;
+/// What encoding with these factors of the columns adds to each linear's rows.
+std::vector<std::vector<float>> losses(ThreadPool& pool, const ScaledInput& input,
+                                       const std::vector<float>& factors) {
+  std::vector<std::vector<float>> out;
   const auto cols = static_cast<size_t>(input.columns);
   for (const ScaledLinear& linear : input.linears) {
     std::vector<float> scaled = linear.weights, importance = linear.importance;
     for (size_t i = 0; i < scaled.size(); ++i) scaled[i] *= factors[i % cols];
     for (size_t c = 0; c < importance.size(); ++c) importance[c] /= factors[c] * factors[c];
-    std::vector<float> back(scaled.size());
+    std::vector<float>& back = out.emplace_back(scaled.size());
     round_trip(pool, *linear.codec, linear.rows, input.columns, scaled, importance, back.data());
     for (size_t i = 0; i < back.size(); ++i) back[i] = back[i] / factors[i % cols] - linear.weights[i];
-    std::vector<double> rows(static_cast<size_t>(linear.rows));
-    const auto sum_on = [&](const SquareMatrix& moments) {
-      quadratic_forms(pool, moments, back.data(), linear.rows, rows.data());
-      double sum = 0;
-      for (const double row : rows) sum += row;
-      return sum;
-    };
-    errors.fit.push_back(sum_on(input.fit));
-    errors.judge.push_back(sum_on(input.judge));
+  }
+  return out;
+}
+
+/// Of each linear's outputs.
+std::vector<double> errors_on(ThreadPool& pool, const SquareMatrix& moments,
+                              const std::vector<std::vector<float>>& losses) {
+  std::vector<double> errors;
+  for (const std::vector<float>& loss : losses) {
+    std::vector<double> rows(loss.size() / static_cast<size_t>(moments.n));
+    quadratic_forms(pool, moments, loss.data(), static_cast<int64_t>(rows.size()), rows.data());
+    double sum = 0;
+    for (const double row : rows) sum += row;
+    errors.push_back(sum);
   }
   return errors;
 }
@@ -103,32 +106,85 @@ std::vector<double> normalized(std::vector<double> sizes) {
   return sizes;
 }
 
+/// Exponents in tenths: of the inputs' sizes, and of the inverse of the weights'.
+using Exponents = std::pair<int, int>;
+
+/// Tries exponents, each once.
+class Search {
+ public:
+  Search(ThreadPool& pool, const ScaledInput& input)
+      : pool_(pool),
+        input_(input),
+        inputs_(normalized(input_sizes(input))),
+        weights_(normalized(weight_sizes(input))) {}
+
+  /// From both ends, then by steps to the sides that fall off while one lowers the error (Hooke and Jeeves 1961).
+  ScaleChoice run() {
+    ScaleChoice choice;
+    if (inputs_.empty() || weights_.empty()) return choice;
+    const auto plain = losses(pool_, input_, std::vector<float>(static_cast<size_t>(input_.columns), 1.0F));
+    plain_ = errors_on(pool_, input_.fit, plain);
+    for (const Exponents& start : {Exponents{2, 8}, {5, 0}, {2, 4}}) attempt(start);
+    for (const int step : {2, 1})
+      for (bool moved = true; moved;) {
+        moved = false;
+        const Exponents from = best_;
+        for (const Exponents& way : {Exponents{step, 0}, {-step, 0}, {0, step}, {0, -step}})
+          moved = attempt({from.first + way.first, from.second + way.second}) || moved;
+      }
+    if (best_ == Exponents{}) return choice;
+    choice.factors = factors(best_);
+    choice.input_exponent = best_.first / kTenths;
+    choice.weight_exponent = best_.second / kTenths;
+    choice.fit_ratio = least_;
+    choice.judge_ratio = mean_ratio(errors_on(pool_, input_.judge, losses(pool_, input_, of_columns(choice.factors))),
+                                    errors_on(pool_, input_.judge, plain));
+    if (!(choice.judge_ratio < kLeastGain)) choice.factors.clear();
+    return choice;
+  }
+
+ private:
+  static constexpr double kTenths = 10;
+  static constexpr int kMost = 12;
+
+  [[nodiscard]] std::vector<float> factors(const Exponents& e) const {
+    std::vector<float> out;
+    for (size_t i = 0; i < inputs_.size(); ++i) {
+      const double f = std::pow(inputs_[i], e.first / kTenths) / std::pow(weights_[i], e.second / kTenths);
+      out.push_back(static_cast<float>(std::clamp(f, 1 / kLargest, kLargest)));
+    }
+    return out;
+  }
+  [[nodiscard]] std::vector<float> of_columns(const std::vector<float>& factors) const {
+    std::vector<float> out;
+    for (const int32_t channel : input_.channel) out.push_back(factors[static_cast<size_t>(channel)]);
+    return out;
+  }
+  /// True where nothing was better.
+  bool attempt(const Exponents& e) {
+    if (e.first < 0 || e.second < 0 || e.first > kMost || e.second > kMost || !tried_.insert(e).second)
+      return false;
+    const auto lost = losses(pool_, input_, of_columns(factors(e)));
+    const double ratio = mean_ratio(errors_on(pool_, input_.fit, lost), plain_);
+    if (!(ratio < least_)) return false;
+    least_ = ratio;
+    best_ = e;
+    return true;
+  }
+
+  ThreadPool& pool_;
+  const ScaledInput& input_;
+  std::vector<double> inputs_, weights_, plain_;
+  std::set<Exponents> tried_ = {{0, 0}};
+  Exponents best_ = {};
+  double least_ = 1;
+};
+
 }  // namespace
 
 ScaleChoice choose_scales(ThreadPool& pool, const ScaledInput& input) {
-  ScaleChoice choice;
-  if (input.linears.empty() || input.channels == 0) return choice;
-  const std::vector<double> inputs = normalized(input_sizes(input)), weights = normalized(weight_sizes(input));
-  if (inputs.empty() || weights.empty()) return choice;
-  const Errors plain = errors_with(pool, input, std::vector<float>(static_cast<size_t>(input.columns), 1.0F));
-  for (const bool by_weight : {false, true})
-    for (int step = by_weight ? 0 : 1; step <= kSteps - (by_weight ? 1 : 0); ++step) {
-      const double alpha = static_cast<double>(step) / kSteps;
-      std::vector<float> factors;
-      for (size_t i = 0; i < inputs.size(); ++i) {
-        double f = std::pow(inputs[i], alpha);
-        if (by_weight) f /= std::pow(weights[i], 1 - alpha);
-        factors.push_back(static_cast<float>(std::clamp(f, 1 / kLargest, kLargest)));
-      }
-      std::vector<float> of_columns;
-      for (const int32_t channel : input.channel) of_columns.push_back(factors[static_cast<size_t>(channel)]);
-      const Errors errors = errors_with(pool, input, of_columns);
-      const double ratio = mean_ratio(errors.fit, plain.fit);
-      if (!(ratio < choice.fit_ratio)) continue;
-      choice = {std::move(factors), alpha, by_weight, ratio, mean_ratio(errors.judge, plain.judge)};
-    }
-  if (!(choice.judge_ratio < kLeastGain)) choice.factors.clear();
-  return choice;
+  if (input.linears.empty() || input.channels == 0) return {};
+  return Search(pool, input).run();
 }
 
 }  // namespace lissom

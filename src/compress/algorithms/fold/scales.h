@@ -31,15 +31,15 @@ struct ScaledInput {
 struct ScaleChoice {
   /// One for each channel: consumers' columns are multiplied by it. Empty: nothing helps.
   std::vector<float> factors;
-  double exponent = 0;     ///< alpha
-  bool by_weight = false;  ///< divided by the weights' own size to the power of 1 - alpha
+  double input_exponent = 0, weight_exponent = 0;
   /// Error of the outputs on fit and on judge, over that without factors; mean of the linears.
   double fit_ratio = 1, judge_ratio = 1;
 };
 
-/// AWQ (arXiv 2306.00978): factors are the root mean squares of the input's channels to the power of alpha,
-/// with a geometric mean of 1. Of a grid of alphas that is taken which loses least on `fit` where the codecs
-/// encode the scaled rows, if it loses less on `judge` too.
+/// AWQ (arXiv 2306.00978) with an exponent for each of its two sizes: a channel's factor is the root mean square
+/// of its inputs to the power of the one, over that of its weights to the power of the other. Those are searched
+/// for that lose least on `fit` where the codecs encode the scaled rows, and taken if they lose less on `judge`
+/// too.
 [[nodiscard]] ScaleChoice choose_scales(ThreadPool& pool, const ScaledInput& input);
 
 }  // namespace lissom

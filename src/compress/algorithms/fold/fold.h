@@ -4,11 +4,13 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "compress/algorithms/fold/pairs.h"
+#include "compress/algorithms/fold/transformed_source.h"
 #include "compress/calibrate.h"
 #include "lissom/compress.h"
 #include "lissom/tokenizer.h"
@@ -20,6 +22,11 @@ struct Folded {
   Checkpoint checkpoint;                 ///< its tensors are made when they are read
   std::optional<Importance> importance;  ///< of the inputs as they are now, where there was one
 };
+
+/// Adds to `transforms` that the pair's consumers' columns are multiplied by factors (one for each channel, > 0)
+/// and its producers' rows divided by them.
+void fold_factors(const Graph& graph, const FoldPair& pair, std::span<const float> factors,
+                  Transforms& transforms);
 
 struct RotationOptions {
   bool heads = false;     ///< v and o, within each head

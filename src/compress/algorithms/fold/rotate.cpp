@@ -3,7 +3,6 @@
 #include <cmath>
 
 #include "compress/algorithms/fold/fold.h"
-#include "compress/algorithms/fold/transformed_source.h"
 #include "lissom/codec.h"
 
 namespace lissom {

@@ -9,7 +9,6 @@
 #include "base/threads.h"
 #include "compress/algorithms/fold/fold.h"
 #include "compress/algorithms/fold/scales.h"
-#include "compress/algorithms/fold/transformed_source.h"
 #include "compress/algorithms/token_weights.h"
 #include "runtime/observe.h"
 
@@ -182,19 +181,12 @@ class Scaler {
   }
 
   void fold(const FoldPair& pair, const std::vector<float>& factors) {
-    for (const FoldPair::Part& part : pair.producers) {
-      const Shape& shape = weight(part.weight).shape;
-      std::vector<float>& rows = transforms_[weight(part.weight).name].rows;
-      rows.assign(static_cast<size_t>(shape.rank() == 1 ? shape.elements() : shape.rows()), 1.0F);
-      for (size_t c = 0; c < factors.size(); ++c) rows[static_cast<size_t>(part.first) + c] = 1.0F / factors[c];
-    }
+    fold_factors(checkpoint_.graph, pair, factors, transforms_);
+    if (!result_.folded.importance) return;
     for (const WeightId id : pair.consumers) {
-      std::vector<float>& columns = transforms_[weight(id).name].columns;
-      for (int64_t c = 0; c < weight(id).shape.cols(); ++c)
-        columns.push_back(factors[static_cast<size_t>(pair.channel_of(c))]);
-      if (!result_.folded.importance) continue;
       const auto entry = result_.folded.importance->entries.find(weight(id).name);
       if (entry == result_.folded.importance->entries.end()) continue;
+      const std::vector<float>& columns = transforms_[weight(id).name].columns;
       std::vector<float>& sums = entry->second.sum_square;
       for (size_t i = 0; i < sums.size(); ++i) {
         const float f = columns[i % columns.size()];
@@ -221,6 +213,24 @@ class Scaler {
 };
 
 }  // namespace
+
+void fold_factors(const Graph& graph, const FoldPair& pair, std::span<const float> factors,
+                  Transforms& transforms) {
+  for (const FoldPair::Part& part : pair.producers) {
+    const Weight& weight = graph.weights[static_cast<size_t>(part.weight)];
+    std::vector<float>& rows = transforms[weight.name].rows;
+    rows.resize(static_cast<size_t>(weight.shape.rank() == 1 ? weight.shape.elements() : weight.shape.rows()),
+                1.0F);
+    for (size_t c = 0; c < factors.size(); ++c) rows[static_cast<size_t>(part.first) + c] /= factors[c];
+  }
+  for (const WeightId id : pair.consumers) {
+    const Weight& weight = graph.weights[static_cast<size_t>(id)];
+    std::vector<float>& columns = transforms[weight.name].columns;
+    columns.resize(static_cast<size_t>(weight.shape.cols()), 1.0F);
+    for (int64_t c = 0; c < weight.shape.cols(); ++c)
+      columns[static_cast<size_t>(c)] *= factors[static_cast<size_t>(pair.channel_of(c))];
+  }
+}
 
 Result<ScaledModel> scale_model(const Checkpoint& checkpoint, const Plan& plan,
                                 const std::optional<Importance>& importance, const Tokenizer& tokenizer,

@@ -255,14 +255,14 @@ void make_keys(Run& run) {
     if (target.searched) codecs = search_description(job);
     for (const PlanEntry& entry : target.plan.entries)
       if (!target.searched) codecs += entry.tensor + " " + entry.codec + "\n";
-    target.key = sha256_hex(
-        fmt::format("{}\n{}\n{}\n{}\n{} {}\n{} {} {}\n{}\n{}{}", LISSOM_VERSION, run.source_identity + run.digest,
-                    target.scheme.name, codecs, run.texts.calibration.description, job.calib_chunks,
-                    run.texts.evaluation.description, job.eval_chunks, job.context, job.seed,
-                    run.learning      ? run.learning->description()
-                    : feeds_back(job) ? kErrorFeedback
-                                      : "",
-                    fold_key(job)));
+    target.key = sha256_hex(fmt::format(
+        "{}\n{}\n{}\n{}\n{} {}\n{} {} {}\n{}\n{}{}", LISSOM_VERSION, run.source_identity + run.digest,
+        target.scheme.name, codecs, run.texts.calibration.description, job.calib_chunks,
+        run.texts.evaluation.description, job.eval_chunks, job.context, job.seed,
+        run.learning      ? run.learning->description()
+        : feeds_back(job) ? kErrorFeedback
+                          : "",
+        fold_key(job)));
   }
 }
 
@@ -325,7 +325,7 @@ Result<void> make_importance(Run& run, Source& source) {
   }
   LISSOM_TRY(const std::string text, calibration_text(job, plan, source, run.progress));
   LISSOM_TRY(const Tokenizer* tokenizer, source.tokenizer());
-  if (run.targets.front().searched) run.calibration = text;
+  if (run.targets.front().searched || run.job.folds.any()) run.calibration = text;
   if (run.verify) LISSOM_CHECK(check_disjoint(run, text, *tokenizer));
   if (!run.importance) {
     source.unload();  // it was only needed to write text
@@ -419,10 +419,11 @@ Result<Json> search_for(Run& run, Target& target) {
   if (run.calibration.empty()) {
     LISSOM_TRY(run.calibration, search_text(run.job, run.texts.calibration, source, run.progress));
   }
-  const std::string key = sha256_hex(fmt::format("{}\n{}\n{} {}{}", run.digest, run.texts.calibration.description,
-                                                 run.job.calib_chunks, run.job.seed, fold_key(run.job)));
-  LISSOM_TRY(const search::Found found,
-             run_search(run.job, target.out, key, run.calibration, run.statistics(target), source, run.progress));
+  const std::string key =
+      sha256_hex(fmt::format("{}\n{}\n{} {}{}", run.digest, run.texts.calibration.description,
+                             run.job.calib_chunks, run.job.seed, fold_key(run.job)));
+  LISSOM_TRY(const search::Found found, run_search(run.job, target.out, key, run.calibration,
+                                                   run.statistics(target), source, run.progress));
   target.scheme = found.scheme;
   LISSOM_TRY(target.plan, make_plan(run.model(target), target.scheme, !run.data_free));
   return search_json(found, target.out);
@@ -442,8 +443,8 @@ Result<Json> learn(Run& run, const Target& target, const fs::path& state) {
   options.threads = run.job.threads;
   options.key = target.key;
   LISSOM_TRY(const Distillation done,
-             distill(run.model(target), target.plan, run.statistics(target), *run.learning->engine, run.learning_text,
-                     state, options, run.progress));
+             distill(run.model(target), target.plan, run.statistics(target), *run.learning->engine,
+                     run.learning_text, state, options, run.progress));
   return Json{{"engine", run.learning->engine->description()},
               {"tokens", done.tokens},
               {"text_tokens", run.learning_text.tokens.size()},
@@ -511,7 +512,7 @@ Result<Json> make_pack_target(Run& run, const Target& target) {
 
 Result<void> fold(Run& run, Target& target) {
   LISSOM_TRY(target.folded, fold_target(run.checkpoint, run.job, target.plan, run.importance,
-                                        run.texts.calibration, run.progress));
+                                        run.texts.calibration, run.calibration, run.progress));
   LISSOM_TRY(target.plan, make_plan_for(target.folded->checkpoint, target.scheme, !run.data_free,
                                         writes_pack(run.job) ? PlanFor::pack : PlanFor::gguf));
   return {};

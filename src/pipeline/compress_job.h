@@ -45,7 +45,7 @@ struct CompressJob {
   std::optional<Effort> effort;
   std::string algorithm = {};  ///< "search" (also where empty) or "error-feedback" (pipeline/feedback.h)
   Folds folds = {};
-  uint64_t ram = 0;            ///< bytes that the job may take; 0: what is available
+  uint64_t ram = 0;  ///< bytes that the job may take; 0: what is available
   int threads = 0;
   uint64_t seed = 0;
 

@@ -57,8 +57,10 @@ Result<void> measure_again(Folded& rotated, const CompressJob& job, const std::s
 }
 
 Json scales_json(const ScaledModel& scaled) {
-  Json json = {{"tried", scaled.tried},     {"chunks", scaled.chunks},
-               {"seconds", scaled.seconds}, {"inputs", Json::array()},
+  Json json = {{"tried", scaled.tried},
+               {"chunks", scaled.chunks},
+               {"seconds", scaled.seconds},
+               {"inputs", Json::array()},
                {"left", summary_of(scaled.left)}};
   for (const ScaledPair& pair : scaled.pairs)
     json["inputs"].push_back({{"label", pair.label},
@@ -72,16 +74,21 @@ Json scales_json(const ScaledModel& scaled) {
 }  // namespace
 
 Result<void> add_fold(const std::string& word, Folds& folds) {
-  if (word == "awq") folds.awq = true;
-  else if (word == "heads") folds.heads = true;
-  else if (word == "residual") folds.residual = true;
-  else return bad_input("--fold " + word + ": awq, heads or residual; several with commas");
+  if (word == "awq")
+    folds.awq = true;
+  else if (word == "heads")
+    folds.heads = true;
+  else if (word == "residual")
+    folds.residual = true;
+  else
+    return bad_input("--fold " + word + ": awq, heads or residual; several with commas");
   return {};
 }
 
 std::string fold_description(const Folds& folds) {
   std::string text;
-  for (const auto& [on, word] : {std::pair(folds.awq, "awq"), {folds.heads, "heads"}, {folds.residual, "residual"}})
+  for (const auto& [on, word] :
+       {std::pair(folds.awq, "awq"), {folds.heads, "heads"}, {folds.residual, "residual"}})
     if (on) text += (text.empty() ? "" : " ") + std::string(word);
   return text;
 }
@@ -106,7 +113,6 @@ Result<void> check_folds(const Checkpoint& checkpoint, const CompressJob& job, b
 
 Json planned_folds(const Checkpoint& checkpoint, const Folds& folds) {
   const FoldPairs found = find_fold_pairs(checkpoint);
-  Json through = Json::object();
   const auto count = [&](FoldPair::Through kind) {
     return std::ranges::count(found.pairs, kind, &FoldPair::through);
   };
@@ -124,10 +130,11 @@ Result<FoldedTarget> fold_target(const Checkpoint& checkpoint, const CompressJob
   const bool rotates = job.folds.heads || job.folds.residual;
   const bool measures = rotates && importance && calibration.kind != TextPlan::Kind::imatrix_file;
   Source source(checkpoint, job.threads);
-  std::string text;
   const Tokenizer* tokenizer = nullptr;
   if (job.folds.awq || measures) {
-    LISSOM_TRY(text, search_text(job, calibration, source, progress));
+    if (text.empty()) {
+      LISSOM_TRY(text, search_text(job, calibration, source, progress));
+    }
     LISSOM_TRY(tokenizer, source.tokenizer());
     source.unload();
   }
@@ -143,7 +150,8 @@ Result<FoldedTarget> fold_target(const Checkpoint& checkpoint, const CompressJob
   if (!job.folds.awq) return target;
   LISSOM_TRY(ScaledModel scaled, scale_model(target.checkpoint, plan, target.importance, *tokenizer, text,
                                              scale_options(job), progress));
-  progress.say(LogLevel::info, fmt::format("fold: {} of {} inputs are scaled", scaled.pairs.size(), scaled.tried));
+  progress.say(LogLevel::info,
+               fmt::format("fold: {} of {} inputs are scaled", scaled.pairs.size(), scaled.tried));
   target.report["awq"] = scales_json(scaled);
   target.checkpoint = std::move(scaled.folded.checkpoint);
   target.importance = std::move(scaled.folded.importance);

@@ -29,10 +29,12 @@ struct FoldedTarget {
 [[nodiscard]] Json planned_folds(const Checkpoint& checkpoint, const Folds& folds);
 
 /// Folds for the plan's codecs. importance: of the source's inputs. A text, where statistics are not a file's
-/// alone, gives those of rotated inputs and the second moments that factors are chosen by.
+/// alone, gives those of rotated inputs and the second moments that factors are chosen by. text: that of
+/// `calibration` where it was read or written already; else empty.
 [[nodiscard]] Result<FoldedTarget> fold_target(const Checkpoint& checkpoint, const CompressJob& job,
                                                const Plan& plan, const std::optional<Importance>& importance,
-                                               const TextPlan& calibration, const Progress& progress);
+                                               const TextPlan& calibration, std::string text,
+                                               const Progress& progress);
 /// Types and bytes of a result are those of the source, not of what was folded from it.
 void name_source_types(const Checkpoint& checkpoint, Json& result);
 

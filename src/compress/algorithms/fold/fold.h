@@ -23,8 +23,8 @@ struct Folded {
   std::optional<Importance> importance;  ///< of the inputs as they are now, where there was one
 };
 
-/// Adds to `transforms` that the pair's consumers' columns are multiplied by factors (one for each channel, > 0)
-/// and its producers' rows divided by them.
+/// Adds to `transforms` that the pair's consumers' columns are multiplied by factors (one for each channel, >
+/// 0) and its producers' rows divided by them.
 void fold_factors(const Graph& graph, const FoldPair& pair, std::span<const float> factors,
                   Transforms& transforms);
 

@@ -83,7 +83,7 @@ TEST_P(FoldGolden, RotatedHeadsChangeNothingThatTheModelSays) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Architectures, FoldGolden, ::testing::ValuesIn(golden_names()),
-                         [](const auto& info) { return info.param; });
+                         [](const auto& param) { return param.param; });
 
 std::map<std::string, std::string> pairs_of(const std::string& name) {
   std::map<std::string, std::string> out;
@@ -91,8 +91,8 @@ std::map<std::string, std::string> pairs_of(const std::string& name) {
   for (const FoldPair& pair : find_fold_pairs(checkpoint).pairs) {
     std::string& text = out[pair.label];
     for (const FoldPair::Part& part : pair.producers)
-      text += checkpoint.graph.weights[static_cast<size_t>(part.weight)].name + "+" + std::to_string(part.first) +
-              " ";
+      text += checkpoint.graph.weights[static_cast<size_t>(part.weight)].name + "+" +
+              std::to_string(part.first) + " ";
     text += "> " + std::to_string(pair.consumers.size());
   }
   return out;
@@ -138,8 +138,8 @@ TEST(FoldPairs, QuantizedWeightsAreNotQuantizedAgain) {
 }
 
 TEST(FoldResidual, ChangesNothingThatTheModelSays) {
-  for (const std::string name : {"llama_bias", "llama_llama3", "mistral", "phi3", "qwen3", "mixtral", "qwen3_moe",
-                                 "dots1"}) {
+  for (const std::string name :
+       {"llama_bias", "llama_llama3", "mistral", "phi3", "qwen3", "mixtral", "qwen3_moe", "dots1"}) {
     const Golden expected = load_golden(name);
     const Checkpoint checkpoint = golden(name);
     const auto rotated = rotate_model(checkpoint, {}, {.heads = true, .residual = true, .seed = 3});
@@ -170,24 +170,25 @@ TEST(FoldRotation, IsOrthogonalForEverySize) {
     std::vector<float> m(size * size), turned;
     for (size_t i = 0; i < size; ++i) m[i * size + i] = 1;
     turned = m;
-    rotation.turn_columns(m.data(), n, n);  // I·R
+    rotation.turn_columns(m.data(), n, n);    // I·R
     rotation.turn_rows(turned.data(), n, n);  // Rᵀ·I
     double away = 0;
     for (size_t i = 0; i < size; ++i)
       for (size_t j = 0; j < size; ++j) {
         EXPECT_NEAR(m[i * size + j], turned[j * size + i], 1e-6F);
         double dot = 0;
-        for (size_t k = 0; k < size; ++k) dot += static_cast<double>(m[i * size + k]) * static_cast<double>(m[j * size + k]);
+        for (size_t k = 0; k < size; ++k)
+          dot += static_cast<double>(m[i * size + k]) * static_cast<double>(m[j * size + k]);
         EXPECT_NEAR(dot, i == j ? 1.0 : 0.0, 1e-5) << n;
         if (i == j) away = std::max(away, std::fabs(static_cast<double>(m[i * size + j])));
       }
-    if (n > 4) EXPECT_LT(away, 0.99) << "it mixes";
+    EXPECT_LT(away, n > 4 ? 0.99 : 1.01) << "it mixes";
     std::vector<float> again(size, 1.0F), other = again, same = again;
     rotation.turn_columns(again.data(), 1, n);
     Rotation(n, 5).turn_columns(same.data(), 1, n);
     EXPECT_EQ(again, same);
     Rotation(n, 6).turn_columns(other.data(), 1, n);
-    if (n > 4) EXPECT_NE(again, other) << "another seed";
+    EXPECT_TRUE(n <= 4 || again != other) << "another seed";
   }
 }
 

@@ -170,7 +170,8 @@ class StreamFinder {
       return {};
     }
     if (norm == nullptr) return refused("more than norms and sums read the stream");
-    if (norm->kind != NormOp::Kind::rms) return refused("its LayerNorm takes the mean, which no rotation keeps");
+    if (norm->kind != NormOp::Kind::rms)
+      return refused("its LayerNorm takes the mean, which no rotation keeps");
     if (norm->group > 0 || norm->weight < 0 || norm->bias >= 0)
       return refused("a norm of the stream is no plain RMSNorm");
     LISSOM_CHECK(use(norm->weight));
@@ -194,7 +195,8 @@ class StreamFinder {
   }
   Result<void> write(ValueId value) {
     const Op* op = uses_.maker(value);
-    if (op == nullptr || uses_.readers(value).size() != 1) return refused("what is added is read elsewhere too");
+    if (op == nullptr || uses_.readers(value).size() != 1)
+      return refused("what is added is read elsewhere too");
     if (const auto* linear = std::get_if<LinearOp>(op)) {
       LISSOM_CHECK(use(linear->weight));
       stream_.writers.push_back(linear->weight);

@@ -35,8 +35,8 @@ class Scaler {
     FoldPairs found = find_fold_pairs(checkpoint);
     result_.left = std::move(found.left);
     for (FoldPair& pair : found.pairs) {
-      const bool gains = std::ranges::any_of(
-          pair.consumers, [&](WeightId id) { return codecs_.contains(weight(id).name); });
+      const bool gains =
+          std::ranges::any_of(pair.consumers, [&](WeightId id) { return codecs_.contains(weight(id).name); });
       if (gains) pairs_.emplace(pair.label, std::move(pair));
     }
   }
@@ -60,7 +60,8 @@ class Scaler {
   }
 
   Result<void> observe(const Tokenizer& tokenizer, std::string_view text) {
-    LISSOM_TRY(const CalibrationChunks cut, cut_calibration(checkpoint_, tokenizer, text, options_.calibration));
+    LISSOM_TRY(const CalibrationChunks cut,
+               cut_calibration(checkpoint_, tokenizer, text, options_.calibration));
     const auto all = static_cast<int64_t>(cut.batches.size());
     const int64_t chunks = std::clamp<int64_t>(options_.tokens / cut.context, 1, all);
     std::vector<Batch> batches;
@@ -158,8 +159,7 @@ class Scaler {
     const std::span<const std::byte> bytes[] = {view.data};
     for (int64_t r = 0; r < shape.rows() && linear.rows < options_.rows; r += step, ++linear.rows) {
       linear.weights.resize(static_cast<size_t>((linear.rows + 1) * cols));
-      find_codec(view.info.type)
-          ->decode_rows(shape, bytes, r, 1, linear.weights.data() + linear.rows * cols);
+      find_codec(view.info.type)->decode_rows(shape, bytes, r, 1, linear.weights.data() + linear.rows * cols);
     }
     checkpoint_.tensors->release(index);
     const float most = linear.codec->max_magnitude();

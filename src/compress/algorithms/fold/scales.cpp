@@ -20,8 +20,8 @@ void round_trip(ThreadPool& pool, const Codec& codec, int64_t rows, int64_t cols
     std::vector<std::vector<std::byte>> bytes;
     for (const Component& part : codec.components(shape)) bytes.emplace_back(part.bytes);
     const std::vector<std::span<std::byte>> parts(bytes.begin(), bytes.end());
-    codec.encode(
-        shape, w.subspan(static_cast<size_t>(first * cols), static_cast<size_t>(count * cols)), importance, parts);
+    codec.encode(shape, w.subspan(static_cast<size_t>(first * cols), static_cast<size_t>(count * cols)),
+                 importance, parts);
     const std::vector<std::span<const std::byte>> stored(bytes.begin(), bytes.end());
     codec.decode_rows(shape, stored, 0, count, back + first * cols);
   };
@@ -118,7 +118,8 @@ class Search {
         inputs_(normalized(input_sizes(input))),
         weights_(normalized(weight_sizes(input))) {}
 
-  /// From both ends, then by steps to the sides that fall off while one lowers the error (Hooke and Jeeves 1961).
+  /// From both ends, then by steps to the sides that fall off while one lowers the error (Hooke and Jeeves
+  /// 1961).
   ScaleChoice run() {
     ScaleChoice choice;
     if (inputs_.empty() || weights_.empty()) return choice;
@@ -137,8 +138,9 @@ class Search {
     choice.input_exponent = best_.first / kTenths;
     choice.weight_exponent = best_.second / kTenths;
     choice.fit_ratio = least_;
-    choice.judge_ratio = mean_ratio(errors_on(pool_, input_.judge, losses(pool_, input_, of_columns(choice.factors))),
-                                    errors_on(pool_, input_.judge, plain));
+    choice.judge_ratio =
+        mean_ratio(errors_on(pool_, input_.judge, losses(pool_, input_, of_columns(choice.factors))),
+                   errors_on(pool_, input_.judge, plain));
     if (!(choice.judge_ratio < kLeastGain)) choice.factors.clear();
     return choice;
   }

@@ -36,10 +36,10 @@ struct ScaleChoice {
   double fit_ratio = 1, judge_ratio = 1;
 };
 
-/// AWQ (arXiv 2306.00978) with an exponent for each of its two sizes: a channel's factor is the root mean square
-/// of its inputs to the power of the one, over that of its weights to the power of the other. Those are searched
-/// for that lose least on `fit` where the codecs encode the scaled rows, and taken if they lose less on `judge`
-/// too.
+/// AWQ (arXiv 2306.00978) with an exponent for each of its two sizes: a channel's factor is the root mean
+/// square of its inputs to the power of the one, over that of its weights to the power of the other. Those are
+/// searched for that lose least on `fit` where the codecs encode the scaled rows, and taken if they lose less
+/// on `judge` too.
 [[nodiscard]] ScaleChoice choose_scales(ThreadPool& pool, const ScaledInput& input);
 
 }  // namespace lissom

@@ -104,15 +104,20 @@ Result<void> check_folds(const Checkpoint& checkpoint, const CompressJob& job, b
   }
   if (!folds.awq && !folds.heads) return {};
   const FoldPairs found = find_fold_pairs(checkpoint);
-  const bool heads = std::ranges::any_of(
-      found.pairs, [](const FoldPair& pair) { return pair.through == FoldPair::Through::attention; });
-  if (folds.awq ? !found.pairs.empty() : heads) return {};
+  const auto serves = [&](FoldPair::Through through) {
+    return folds.awq || through == FoldPair::Through::attention;
+  };
+  if (std::ranges::any_of(found.pairs, serves, &FoldPair::through)) return {};
+  const auto why = std::ranges::find_if(found.left, serves, &FoldPairs::Left::through);
   return unsupported(fmt::format("--fold {}: this model has no room for it{}{}", folds.awq ? "awq" : "heads",
-                                 found.left.empty() ? "" : "; ", found.left.empty() ? "" : found.left.front()));
+                                 why == found.left.end() ? "" : "; ",
+                                 why == found.left.end() ? "" : why->what));
 }
 
 Json planned_folds(const Checkpoint& checkpoint, const Folds& folds) {
   const FoldPairs found = find_fold_pairs(checkpoint);
+  std::vector<std::string> left;
+  for (const FoldPairs::Left& l : found.left) left.push_back(l.what);
   const auto count = [&](FoldPair::Through kind) {
     return std::ranges::count(found.pairs, kind, &FoldPair::through);
   };
@@ -120,7 +125,7 @@ Json planned_folds(const Checkpoint& checkpoint, const Folds& folds) {
           {"norm", count(FoldPair::Through::norm)},
           {"attention", count(FoldPair::Through::attention)},
           {"product", count(FoldPair::Through::product)},
-          {"left", summary_of(found.left)}};
+          {"left", summary_of(left)}};
 }
 
 Result<FoldedTarget> fold_target(const Checkpoint& checkpoint, const CompressJob& job, const Plan& plan,

@@ -116,11 +116,17 @@ TEST(FoldPairs, AreFoundFromTheGraph) {
   EXPECT_EQ(pairs_of("albert").size(), 0U) << "all layers share their weights";
 }
 
+std::vector<std::string> left_of(const Checkpoint& checkpoint) {
+  std::vector<std::string> out;
+  for (const FoldPairs::Left& left : find_fold_pairs(checkpoint).left) out.push_back(left.what);
+  return out;
+}
+
 TEST(FoldPairs, WhatIsLeftIsSaid) {
-  const FoldPairs gpt2 = find_fold_pairs(golden("gpt2"));
-  EXPECT_THAT(gpt2.left, ::testing::Contains(HasSubstr("ffn_down_in: what makes it is not linear")));
-  EXPECT_THAT(gpt2.left, ::testing::Contains(HasSubstr("it is a result of the model")));
-  EXPECT_THAT(find_fold_pairs(golden("albert")).left, ::testing::Contains(HasSubstr("used in several places")));
+  const auto gpt2 = left_of(golden("gpt2"));
+  EXPECT_THAT(gpt2, ::testing::Contains(HasSubstr("ffn_down_in: what makes it is not linear")));
+  EXPECT_THAT(gpt2, ::testing::Contains(HasSubstr("it is a result of the model")));
+  EXPECT_THAT(left_of(golden("albert")), ::testing::Contains(HasSubstr("used in several places")));
 }
 
 TEST(FoldPairs, QuantizedWeightsAreNotQuantizedAgain) {
@@ -132,7 +138,7 @@ TEST(FoldPairs, QuantizedWeightsAreNotQuantizedAgain) {
   checkpoint.tensors = source;
   const FoldPairs found = find_fold_pairs(checkpoint);
   EXPECT_EQ(found.pairs.size(), 7U);
-  EXPECT_THAT(found.left, ::testing::Contains(HasSubstr("blk.0.attn_output.weight is quantized")));
+  EXPECT_THAT(left_of(checkpoint), ::testing::Contains(HasSubstr("blk.0.attn_output.weight is quantized")));
   EXPECT_EQ(rotate_model(checkpoint, {}, {.heads = true})->heads, 1);
   EXPECT_EQ(rotate_model(checkpoint, {}, {.heads = true})->left.size(), 1U);
 }

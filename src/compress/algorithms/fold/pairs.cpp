@@ -32,7 +32,7 @@ class Finder {
       if (why.empty())
         found.pairs.push_back(std::move(pair));
       else
-        found.left.push_back(pair.label + ": " + why);
+        found.left.push_back({pair.label + ": " + why, pair.through});
     }
     return found;
   }

@@ -34,8 +34,12 @@ struct FoldPair {
 };
 
 struct FoldPairs {
+  struct Left {
+    std::string what;  ///< "label: why nothing can be folded there"
+    FoldPair::Through through = FoldPair::Through::norm;
+  };
   std::vector<FoldPair> pairs;
-  std::vector<std::string> left;  ///< "label: why nothing can be folded there"
+  std::vector<Left> left;
 };
 /// Only weights of 16 bits or more that are used in one place are folded into: what is quantized already would
 /// be quantized again.

@@ -51,8 +51,8 @@ class Rotator {
       }
       ++rotated_.heads;
     }
-    for (const std::string& left : found.left)
-      if (left.find("attn_out_in") != std::string::npos) rotated_.left.push_back(left);
+    for (const FoldPairs::Left& left : found.left)
+      if (left.through == FoldPair::Through::attention) rotated_.left.push_back(left.what);
   }
 
   Result<void> rotate_stream() {

@@ -33,7 +33,7 @@ class Scaler {
         codecs_[entry.tensor] = find_codec(entry.codec);
     result_.folded.importance = importance;
     FoldPairs found = find_fold_pairs(checkpoint);
-    result_.left = std::move(found.left);
+    for (FoldPairs::Left& left : found.left) result_.left.push_back(std::move(left.what));
     for (FoldPair& pair : found.pairs) {
       const bool gains =
           std::ranges::any_of(pair.consumers, [&](WeightId id) { return codecs_.contains(weight(id).name); });

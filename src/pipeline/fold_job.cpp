@@ -130,7 +130,7 @@ Json planned_folds(const Checkpoint& checkpoint, const Folds& folds) {
 
 Result<FoldedTarget> fold_target(const Checkpoint& checkpoint, const CompressJob& job, const Plan& plan,
                                  const std::optional<Importance>& importance, const TextPlan& calibration,
-                                 const Progress& progress) {
+                                 std::string text, const Progress& progress) {
   FoldedTarget target{checkpoint, importance, {{"kinds", fold_description(job.folds)}}};
   const bool rotates = job.folds.heads || job.folds.residual;
   const bool measures = rotates && importance && calibration.kind != TextPlan::Kind::imatrix_file;

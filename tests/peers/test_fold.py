@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from conftest import ROOT, run
 
 TIED, UNTIED = ROOT / "tests/golden/llama", ROOT / "tests/golden/llama_llama3"
-TOKENS = [7, 12, 250, 33, 90, 4, 201, 17]
+TOKENS = [7, 12, 250, 33, 90, 4, 201, 17] * 5
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,8 @@ def compress(lissom, model, out, *more):
 
 def logits(path):
     llama_cpp = pytest.importorskip("llama_cpp")
-    model = llama_cpp.Llama(model_path=str(path), n_ctx=64, logits_all=True, verbose=False, n_threads=2)
+    model = llama_cpp.Llama(model_path=str(path), n_ctx=64, logits_all=True, verbose=False, n_threads=2,
+                            type_k=0, type_v=0)  # fmt: skip
     model.eval(TOKENS)
     scores = np.array(model.scores[: len(TOKENS)])
     model.close()
@@ -60,9 +61,9 @@ def test_llama_cpp_says_the_same_of_rotated_weights(lissom, tmp_path, model, fol
 
 
 def test_llama_cpp_says_the_same_of_scaled_weights(lissom, words, outliers, tmp_path):
-    """One matrix loses something and the others nothing, so that what is said differs by its rounding alone."""
+    """Up to what rounding loses, of which there is less."""
     files = {}
-    for name, codec, more in (("base", "F32", ()), ("plain", "Q8_0", ()), ("folded", "Q8_0", ("--fold", "awq"))):
+    for name, codec, more in (("base", "F32", ()), ("plain", "Q4_0", ()), ("folded", "Q4_0", ("--fold", "awq"))):
         scheme = tmp_path / f"{name}.yaml"
         scheme.write_text(f"name: {name}\ndefault: F32\ntensors:\n  - {{match: 'blk.*(attn_q|attn_output|ffn_gate|ffn_down)', codec: {codec}}}\n")
         files[name] = tmp_path / f"{name}.gguf"
@@ -71,7 +72,8 @@ def test_llama_cpp_says_the_same_of_scaled_weights(lissom, words, outliers, tmp_
     assert result["fold"]["awq"]["inputs"]
     base = logits(files["base"])
     error = {name: np.sqrt(np.mean((logits(files[name]) - base) ** 2)) for name in ("plain", "folded")}
-    assert error["folded"] < 0.9 * error["plain"]
+    assert error["folded"] < 0.97 * error["plain"]  # its activations of 8 bits are part of both
+    assert error["folded"] < 0.2 * np.std(base)
 
 
 def test_scales_lose_less_at_the_same_size(lissom, words, outliers, tmp_path):
@@ -96,7 +98,7 @@ def test_scales_lose_less_at_the_same_size(lissom, words, outliers, tmp_path):
 def test_an_earlier_result_is_taken_over_only_where_the_same_was_folded(lissom, words, outliers, tmp_path):
     reused = []
     for more in (("--fold", "awq"), ("--fold", "awq"), (), ("--fold", "awq,heads")):
-        done = run(lissom, "compress", outliers, "-o", tmp_path / "out/", "--scheme", "Q4_0", "--calib", words, "--effort",
+        done = run(lissom, "compress", outliers, "-o", f"{tmp_path}/out/", "--scheme", "Q4_0", "--calib", words, "--effort",
                    "fast", "--no-verify", "--json", *more)  # fmt: skip
         reused.append(json.loads(done.stdout)["reused"])
     assert reused == [0, 1, 0, 0]

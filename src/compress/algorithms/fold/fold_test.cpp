@@ -53,7 +53,7 @@ Checkpoint scaled_everywhere(const Checkpoint& checkpoint) {
   for (const FoldPair& pair : find_fold_pairs(checkpoint).pairs)
     fold_factors(checkpoint.graph, pair, some_factors(pair.channels), transforms);
   Checkpoint folded = checkpoint;
-  folded.tensors = transformed(checkpoint.tensors, std::move(transforms));
+  folded.tensors = transformed(checkpoint.tensors, transforms);
   return folded;
 }
 

@@ -20,7 +20,7 @@ class Rotator {
     if (options_.heads) rotate_heads();
     if (options_.residual) LISSOM_CHECK(rotate_stream());
     rotated_.folded.checkpoint = checkpoint_;
-    rotated_.folded.checkpoint.tensors = transformed(checkpoint_.tensors, std::move(transforms_));
+    rotated_.folded.checkpoint.tensors = transformed(checkpoint_.tensors, transforms_);
     return std::move(rotated_);
   }
 

@@ -45,7 +45,7 @@ class Scaler {
     const auto begin = std::chrono::steady_clock::now();
     if (!pairs_.empty()) LISSOM_CHECK(observe(tokenizer, text));
     result_.folded.checkpoint = checkpoint_;
-    result_.folded.checkpoint.tensors = transformed(checkpoint_.tensors, std::move(transforms_));
+    result_.folded.checkpoint.tensors = transformed(checkpoint_.tensors, transforms_);
     result_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     return std::move(result_);
   }

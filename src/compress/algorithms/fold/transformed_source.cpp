@@ -79,7 +79,7 @@ class TransformedSource final : public TensorSource {
 }  // namespace
 
 std::shared_ptr<const TensorSource> transformed(std::shared_ptr<const TensorSource> source,
-                                                Transforms transforms) {
+                                                const Transforms& transforms) {
   if (transforms.empty()) return source;
   return std::make_shared<TransformedSource>(std::move(source), transforms);
 }

@@ -29,6 +29,6 @@ using Transforms = std::map<std::string, TensorTransform>;
 /// `source` with the named tensors in F32, made when they are read; all others pass through. Asserts that
 /// shapes fit: both come from the graph.
 [[nodiscard]] std::shared_ptr<const TensorSource> transformed(std::shared_ptr<const TensorSource> source,
-                                                              Transforms transforms);
+                                                              const Transforms& transforms);
 
 }  // namespace lissom

@@ -1,6 +1,7 @@
 #include "compress/algorithms/token_weights.h"
 
 #include <algorithm>
+#include <cstddef>
 
 namespace lissom {
 

@@ -65,7 +65,8 @@ def test_llama_cpp_says_the_same_of_scaled_weights(lissom, words, outliers, tmp_
     files = {}
     for name, codec, more in (("base", "F32", ()), ("plain", "Q8_0", ()), ("folded", "Q8_0", ("--fold", "awq"))):
         scheme = tmp_path / f"{name}.yaml"
-        scheme.write_text(f"name: {name}\ndefault: F32\ntensors:\n  - {{match: 'blk.*(attn_q|attn_output|ffn)', codec: {codec}}}\n")
+        rule = f"{{match: 'blk.*(attn_q|attn_output|ffn)', codec: {codec}}}"
+        scheme.write_text(f"name: {name}\ndefault: F32\ntensors:\n  - {rule}\n")
         files[name] = tmp_path / f"{name}.gguf"
         result = compress(lissom, outliers, files[name], "--scheme", scheme, "--calib", words, "--no-verify", *more)
     assert result["fold"]["awq"]["tried"] == 8

@@ -12,6 +12,7 @@
 #include "command.h"
 #include "console.h"
 #include "pipeline/compress_job.h"
+#include "pipeline/fold_job.h"
 #include "pipeline/learning.h"
 #include "table.h"
 #include "verbs.h"
@@ -24,7 +25,7 @@ constexpr int kInterrupted = 130;
 struct Arguments {
   CompressJob job;
   std::string out, calib, imatrix, save_imatrix, eval_text, report, size, disk, effort, ram;
-  std::vector<std::string> targets, schemes;
+  std::vector<std::string> targets, schemes, folds;
   double max_kld = NAN, max_ppl_delta = NAN;
   bool no_verify = false, no_check = false, json = false, quiet = false;
 };
@@ -54,6 +55,7 @@ Result<CompressJob> job_of(const Arguments& a) {
   if (!a.effort.empty()) {
     LISSOM_TRY(job.effort, parse_effort(a.effort));
   }
+  for (const std::string& word : a.folds) LISSOM_CHECK(add_fold(word, job.folds));
   if (!a.ram.empty()) {
     LISSOM_TRY(job.ram, parse_bytes("--ram", a.ram));
   }
@@ -180,6 +182,11 @@ void add_compress(CLI::App& app, int& exit_code) {
               "error-feedback (GPTQ-like: later columns make up for what rounding earlier ones loses; what "
               "learning begins with)")
       .one_of({"search", "error-feedback"});
+  verb.option("--fold", a->folds,
+              "Change the weights first, so that the model says the same and less is lost; runtimes need know "
+              "nothing: awq (scale channels by what the codecs lose), heads (rotate v and o within each head), "
+              "residual (rotate what goes between the blocks); several with commas")
+      .comma_separated();
   verb.option("--ram", a->ram, "Memory that learning may take: 6GB; else what is free");
   verb.option("--calib", a->calib,
               "Text for the importance statistics, or none; else the model samples its own");
@@ -215,6 +222,7 @@ void add_compress(CLI::App& app, int& exit_code) {
       "  lissom compress ./SmolLM2-135M --max-kld 0.05 --calib text.txt --effort fast -o smallest.gguf\n"
       "  lissom compress ./SmolLM2-135M -o smollm2.gguf -s Q4_0 --effort fast --algorithm error-feedback "
       "--calib text.txt\n"
+      "  lissom compress ./SmolLM2-135M -o smollm2.gguf -s Q4_0 --fold awq --effort fast --calib text.txt\n"
       "  lissom compress org/name -o out.gguf -s IQ3_M --imatrix org.imatrix --no-verify --disk 6GB\n"
       "  lissom compress ./SmolLM2-135M -o smollm2.safetensors --format pack --scheme Q4_0\n"
       "  lissom compress ./SmolLM2-135M -o smollm2-awq --format awq --scheme w4a16-g64-asym\n"

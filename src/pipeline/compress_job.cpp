@@ -24,6 +24,7 @@
 #include "lissom/eval.h"
 #include "lissom/gguf.h"
 #include "pipeline/feedback.h"
+#include "pipeline/fold_job.h"
 #include "pipeline/folder_job.h"
 #include "pipeline/forecast.h"
 #include "pipeline/health.h"
@@ -52,6 +53,7 @@ struct Target {
   std::string key;  ///< all that its result depends on
   /// Scheme and plan stand in for what a search is still to choose.
   bool searched = false;
+  std::optional<FoldedTarget> folded = {};  ///< with --fold, from when the target is made
 };
 
 /// One run of the job: what is known so far.
@@ -80,6 +82,14 @@ struct Run {
   std::string disjoint;
   Json results = Json::array();
   bool prepared = false;
+
+  /// What a target's codecs are given: the source, or what was folded from it.
+  [[nodiscard]] const Checkpoint& model(const Target& target) const {
+    return target.folded ? target.folded->checkpoint : checkpoint;
+  }
+  [[nodiscard]] const std::optional<Importance>& statistics(const Target& target) const {
+    return target.folded ? target.folded->importance : importance;
+  }
 };
 
 void warn(Run& run, const std::string& text) {
@@ -198,7 +208,7 @@ Result<void> plan_shards(Run& run) {
   const CompressJob& job = run.job;
   const bool statistics = !run.data_free && !job.imatrix, several = run.targets.size() > 1;
   const bool folder = writes_folder(job) || writes_pack(job), searched = run.targets.front().searched;
-  if (!statistics && !several && !folder && !searched) {
+  if (!statistics && !several && !folder && !searched && !job.folds.any()) {
     LISSOM_TRY(const auto metadata, CheckpointDigest::begin(run.checkpoint));
     run.source_identity = "hub:" + sha256_hex(metadata->finish() + "\n" + shards->identity());
   }
@@ -209,6 +219,7 @@ Result<void> plan_shards(Run& run) {
   needs(statistics, "for statistics (--calib none or --imatrix FILE does without)");
   needs(run.verify, "for the evaluation (--no-verify does without)");
   needs(several, "for several targets (make one at a time)");
+  needs(job.folds.any(), "for --fold");
   needs(searched, "for the search (--scheme does without)");
   needs(folder, "for this format, whose digest comes first");
   if (job.disk > 0 && !whole.empty() && shards->missing() > job.disk)
@@ -227,8 +238,13 @@ Result<void> open_source(Run& run) {
   const OpenOptions options{.revision = job.revision, .stream = true, .disk = job.disk};
   LISSOM_TRY(run.checkpoint, open_checkpoint(job.model, options, run.progress));
   LISSOM_CHECK(adapt_to_model(run));
+  LISSOM_CHECK(check_folds(run.checkpoint, job, run.data_free));
   LISSOM_CHECK(resolve_targets(run));
   return plan_shards(run);
+}
+
+std::string fold_key(const CompressJob& job) {
+  return job.folds.any() ? "\nfold " + fold_description(job.folds) : "";
 }
 
 void make_keys(Run& run) {
@@ -238,12 +254,12 @@ void make_keys(Run& run) {
     if (target.searched) codecs = search_description(job);
     for (const PlanEntry& entry : target.plan.entries)
       if (!target.searched) codecs += entry.tensor + " " + entry.codec + "\n";
-    target.key = sha256_hex(
-        fmt::format("{}\n{}\n{}\n{}\n{} {}\n{} {} {}\n{}\n{}", LISSOM_VERSION, run.source_identity + run.digest,
-                    target.scheme.name, codecs, run.texts.calibration.description, job.calib_chunks,
-                    run.texts.evaluation.description, job.eval_chunks, job.context, job.seed,
-                    (feeds_back(job, run.learning) ? std::string(kErrorFeedback) + " " : "") +
-                        (run.learning ? run.learning->description() : "")));
+    target.key = sha256_hex(fmt::format(
+        "{}\n{}\n{}\n{}\n{} {}\n{} {} {}\n{}\n{}{}{}", LISSOM_VERSION, run.source_identity + run.digest,
+        target.scheme.name, codecs, run.texts.calibration.description, job.calib_chunks,
+        run.texts.evaluation.description, job.eval_chunks, job.context, job.seed,
+        feeds_back(job, run.learning) ? std::string(kErrorFeedback) + " " : "",
+        run.learning ? run.learning->description() : "", fold_key(job)));
   }
 }
 
@@ -306,7 +322,7 @@ Result<void> make_importance(Run& run, Source& source) {
   }
   LISSOM_TRY(const std::string text, calibration_text(job, plan, source, run.progress));
   LISSOM_TRY(const Tokenizer* tokenizer, source.tokenizer());
-  if (run.targets.front().searched) run.calibration = text;
+  if (run.targets.front().searched || run.job.folds.any()) run.calibration = text;
   if (run.verify) LISSOM_CHECK(check_disjoint(run, text, *tokenizer));
   if (!run.importance) {
     source.unload();  // it was only needed to write text
@@ -396,16 +412,17 @@ Result<void> verify_target(Run& run, const Target& target, Json& result) {
 
 /// Chooses the target's scheme.
 Result<Json> search_for(Run& run, Target& target) {
-  Source source(run.checkpoint, run.job.threads);
+  Source source(run.model(target), run.job.threads);
   if (run.calibration.empty()) {
     LISSOM_TRY(run.calibration, search_text(run.job, run.texts.calibration, source, run.progress));
   }
-  const std::string key = sha256_hex(fmt::format("{}\n{}\n{} {}", run.digest, run.texts.calibration.description,
-                                                 run.job.calib_chunks, run.job.seed));
-  LISSOM_TRY(const search::Found found,
-             run_search(run.job, target.out, key, run.calibration, run.importance, source, run.progress));
+  const std::string key =
+      sha256_hex(fmt::format("{}\n{}\n{} {}{}", run.digest, run.texts.calibration.description,
+                             run.job.calib_chunks, run.job.seed, fold_key(run.job)));
+  LISSOM_TRY(const search::Found found, run_search(run.job, target.out, key, run.calibration,
+                                                   run.statistics(target), source, run.progress));
   target.scheme = found.scheme;
-  LISSOM_TRY(target.plan, make_plan(run.checkpoint, target.scheme, !run.data_free));
+  LISSOM_TRY(target.plan, make_plan(run.model(target), target.scheme, !run.data_free));
   return search_json(found, target.out);
 }
 
@@ -423,8 +440,8 @@ Result<Json> learn(Run& run, const Target& target, const TensorSource* start, co
   options.threads = run.job.threads;
   options.key = target.key;
   LISSOM_TRY(const Distillation done,
-             distill(run.checkpoint, target.plan, run.importance, *run.learning->engine, run.learning_text,
-                     start, state, options, run.progress));
+             distill(run.model(target), target.plan, run.statistics(target), *run.learning->engine,
+                     run.learning_text, start, state, options, run.progress));
   return Json{{"engine", run.learning->engine->description()},
               {"tokens", done.tokens},
               {"text_tokens", run.learning_text.tokens.size()},
@@ -438,7 +455,8 @@ Result<Json> learn(Run& run, const Target& target, const TensorSource* start, co
 Result<Json> make_gguf_target(Run& run, const Target& target) {
   CompressOptions options;
   options.scheme = target.scheme;
-  options.importance = run.importance;
+  options.importance = run.statistics(target);
+  if (target.folded) options.algorithm = "fold " + target.key;
   options.threads = run.job.threads;
   options.seed = run.job.seed;
   options.source_digest = run.digest;
@@ -453,9 +471,9 @@ Result<Json> make_gguf_target(Run& run, const Target& target) {
     fed = false;
   }
   if (fed) {
-    LISSOM_TRY(feedback,
-               run_feedback(run.checkpoint, run.job, run.texts.calibration, target.plan, run.importance,
-                            run.learning.has_value(), rounded, target.key, run.progress));
+    LISSOM_TRY(feedback, run_feedback(run.model(target), run.job, run.texts.calibration, target.plan,
+                                      run.statistics(target), run.learning.has_value(), rounded, target.key,
+                                      run.progress));
     LISSOM_TRY(options.learned, GgufFile::open(rounded));
     options.algorithm = std::string(kErrorFeedback) + " " + target.key;
   }
@@ -465,7 +483,7 @@ Result<Json> make_gguf_target(Run& run, const Target& target) {
     options.algorithm = "distillation " + target.key;
   }
   LISSOM_TRY(const CompressResult compressed,
-             compress_to_gguf(run.checkpoint, target.out, options, run.progress));
+             compress_to_gguf(run.model(target), target.out, options, run.progress));
   run.digest = compressed.source_digest;
   Json result = result_json(compressed, target.scheme);
   if (run.learning) {
@@ -487,17 +505,32 @@ Result<Json> make_gguf_target(Run& run, const Target& target) {
 }
 
 Result<Json> make_pack_target(Run& run, const Target& target) {
-  PackTarget wanted{target.scheme, target.plan, target.out, run.importance, run.digest, run.folder, {}};
+  PackTarget wanted{target.scheme, target.plan, target.out, run.statistics(target), run.digest, run.folder, {}};
   if (!run.data_free) {
-    Source source(run.checkpoint, run.job.threads);
-    LISSOM_TRY(wanted.hessians, collect_hessians(run.checkpoint, run.job, run.texts.calibration, target.plan,
+    Source source(run.model(target), run.job.threads);
+    LISSOM_TRY(wanted.hessians, collect_hessians(run.model(target), run.job, run.texts.calibration, target.plan,
                                                  source, run.progress));
   }
-  return make_pack(run.checkpoint, run.job, wanted, run.progress);
+  return make_pack(run.model(target), run.job, wanted, run.progress);
+}
+
+Result<void> fold(Run& run, Target& target) {
+  LISSOM_TRY(target.folded, fold_target(run.checkpoint, run.job, target.plan, run.importance,
+                                        run.texts.calibration, run.calibration, run.progress));
+  LISSOM_TRY(target.plan, make_plan_for(target.folded->checkpoint, target.scheme, !run.data_free,
+                                        writes_pack(run.job) ? PlanFor::pack : PlanFor::gguf));
+  return {};
+}
+
+void report_fold(const Run& run, Target& target, Json& result) {
+  if (!target.folded) return;
+  name_source_types(run.checkpoint, result);
+  result["fold"] = std::move(target.folded->report);
 }
 
 Result<Json> make_target(Run& run, Target& target) {
   LISSOM_CHECK(prepare(run));
+  if (run.job.folds.any()) LISSOM_CHECK(fold(run, target));
   Json searched;
   if (target.searched) {
     LISSOM_TRY(searched, search_for(run, target));
@@ -507,6 +540,7 @@ Result<Json> make_target(Run& run, Target& target) {
   if (writes_pack(run.job)) {
     LISSOM_TRY(Json packed, make_pack_target(run, target));
     packed["path"] = target.out.string();
+    report_fold(run, target, packed);
     if (run.verify) LISSOM_CHECK(verify_target(run, target, packed));
     return packed;
   }
@@ -515,6 +549,7 @@ Result<Json> make_target(Run& run, Target& target) {
                                             run.importance, run.digest, run.progress)
                               : make_gguf_target(run, target));
   result["path"] = target.out.string();
+  report_fold(run, target, result);
   if (target.searched) result["search"] = std::move(searched);
   if (run.verify) LISSOM_CHECK(verify_target(run, target, result));
   std::error_code code;
@@ -705,6 +740,7 @@ Result<CompressOutcome> run_compress(const CompressJob& job, const Progress& all
                                            : planned_file_bytes(run.checkpoint, target.scheme, target.plan));
       }
       run.results.push_back(plan_json(target, bytes));
+      if (job.folds.any()) run.results.back()["fold"] = planned_folds(run.checkpoint, job.folds);
     }
     outcome.report = {{"results", run.results}, {"source", source_json(run.checkpoint, "")}};
     return outcome;

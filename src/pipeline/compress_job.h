@@ -15,6 +15,14 @@ namespace lissom {
 /// fast: statistics and each codec's own search. standard and high: then learn (compress/distill.h).
 enum class Effort { fast, standard, high };
 
+/// Equivalent transforms that are folded into the weights first (pipeline/fold_job.h).
+struct Folds {
+  bool awq = false;       ///< channels are scaled by what the codecs lose
+  bool heads = false;     ///< v and o are rotated within each head
+  bool residual = false;  ///< the values between the blocks are rotated
+  [[nodiscard]] bool any() const { return awq || heads || residual; }
+};
+
 struct CompressJob {
   std::string model;          ///< folder, .gguf, or org/name on the hub
   std::string revision;       ///< of a model on the hub; empty: main
@@ -36,7 +44,8 @@ struct CompressJob {
   /// Nothing: standard where there is an engine and the model is not too large for it, else fast.
   std::optional<Effort> effort;
   std::string algorithm = {};  ///< "search" (also where empty) or "error-feedback" (pipeline/feedback.h)
-  uint64_t ram = 0;            ///< bytes that the job may take; 0: what is available
+  Folds folds = {};
+  uint64_t ram = 0;  ///< bytes that the job may take; 0: what is available
   int threads = 0;
   uint64_t seed = 0;
 

@@ -19,6 +19,7 @@
 #include "lissom/gguf.h"
 #include "lissom/runtime.h"
 #include "pipeline/feedback.h"
+#include "pipeline/fold_job.h"
 #include "pipeline/health.h"
 #include "pipeline/machine.h"
 #include "pipeline/measure.h"
@@ -113,7 +114,8 @@ Result<uint64_t> statistics_memory(const Common& c, const std::vector<TensorInfo
   if (c.calibrates) {
     LISSOM_TRY(const uint64_t statistics,
                importance_memory(c.checkpoint, c.calibrated, {.runtime = Source::options(c.job.threads)}));
-    most = std::max(most, statistics + kHeldFree);
+    const uint64_t moments = c.job.folds.any() ? fold_memory(c.checkpoint, c.job) : 0;
+    most = std::max(most, statistics + moments + kHeldFree);
   }
   return most;
 }

@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/threads.h"
 #include "compress/algorithms/error_feedback/matrix.h"
+#include "compress/algorithms/token_weights.h"
 #include "compress/checksum.h"
 #include "compress/encode.h"
 #include "compress/header.h"
@@ -69,34 +70,6 @@ std::vector<Group> groups_of(const Checkpoint& checkpoint, const Plan& plan, int
     group->entries.push_back(found->second);
   }
   return groups;
-}
-
-/// Each row's weight, so that none counts more than `limit` times the median; empty: not finite. `bulk`: the
-/// sum of the squares, so weighted.
-std::vector<float> token_weights(const float* x, int64_t rows, int64_t cols, double limit, double& bulk) {
-  std::vector<double> square(static_cast<size_t>(rows));
-  for (int64_t r = 0; r < rows; ++r) {
-    double sum = 0;
-    for (int64_t c = 0; c < cols; ++c) {
-      const auto v = static_cast<double>(x[r * cols + c]);
-      sum += v * v;
-    }
-    if (!(sum < 1e30)) return {};
-    square[static_cast<size_t>(r)] = sum;
-  }
-  std::vector<double> sorted = square;
-  const auto middle = sorted.begin() + static_cast<ptrdiff_t>(sorted.size() / 2);
-  std::nth_element(sorted.begin(), middle, sorted.end());
-  const double most = limit * *middle;
-  std::vector<float> weights(square.size(), 1.0F);
-  bulk = 0;
-  for (size_t r = 0; r < weights.size(); ++r) {
-    const bool clipped =
-        most > 0 && square[r] > most;  // most is 0: no limit, or most tokens give nothing at all
-    if (clipped) weights[r] = static_cast<float>(most / square[r]);
-    bulk += clipped ? most : square[r];
-  }
-  return weights;
 }
 
 class Work {
@@ -226,9 +199,8 @@ class Work {
   void add(const std::string& label, const float* x, int64_t rows, int64_t cols) {
     const auto group = std::ranges::find(groups_, label, &Group::label);
     if (group == groups_.end()) return;
-    double bulk = 0;
-    const std::vector<float> weights = token_weights(x, rows, cols, options_.token_limit, bulk);
-    if (weights.empty()) {
+    const TokenWeights weights = token_weights(x, rows, cols, options_.token_limit);
+    if (weights.rows.empty()) {
       bad_chunk_ = true;  // seen even where nothing is to be done, so that a resumed run leaves out the same
       return;
     }
@@ -241,9 +213,11 @@ class Work {
     if (finite_.size() == 1) fit = std::max<int64_t>(1, rows * 3 / 4);  // the end of the only chunk is held out
     if (fit > 0) {
       add_gram(pool_, x, nullptr, fit, moments.fit, packed_);
-      moments.unit += bulk / static_cast<double>(cols) * static_cast<double>(fit) / static_cast<double>(rows);
+      moments.unit +=
+          weights.sum / static_cast<double>(cols) * static_cast<double>(fit) / static_cast<double>(rows);
     }
-    if (fit < rows) add_gram(pool_, x + fit * cols, weights.data() + fit, rows - fit, moments.judge, packed_);
+    if (fit < rows)
+      add_gram(pool_, x + fit * cols, weights.rows.data() + fit, rows - fit, moments.judge, packed_);
   }
 
   Result<bool> passed(size_t chunk) {

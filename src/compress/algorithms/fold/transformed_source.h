@@ -1,0 +1,34 @@
+#pragma once
+// A checkpoint's tensors, seen after a transform that is folded into them.
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "compress/algorithms/fold/rotation.h"
+#include "lissom/result.h"
+#include "lissom/tensor.h"
+
+namespace lissom {
+
+/// What becomes of one tensor, in this order. A vector is rows of one
+/// column each, as the outputs of a matrix are; of [experts, rows, cols] each matrix alike.
+struct TensorTransform {
+  std::optional<float> fill;   ///< every value becomes this, and nothing else happens
+  std::vector<float> columns;  ///< a factor of each column; empty: 1
+  std::vector<float> rows;     ///< of each row
+  std::shared_ptr<const Rotation> turned_columns;
+  std::shared_ptr<const Rotation> turned_rows;  ///< of rows first_row … first_row + row_count alone
+  int64_t first_row = 0, row_count = 0;
+};
+using Transforms = std::map<std::string, TensorTransform>;
+
+/// `source` with the named tensors in F32, made when they are read; all others pass through. Asserts that
+/// shapes fit: both come from the graph.
+[[nodiscard]] std::shared_ptr<const TensorSource> transformed(std::shared_ptr<const TensorSource> source,
+                                                              const Transforms& transforms);
+
+}  // namespace lissom

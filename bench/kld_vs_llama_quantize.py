@@ -69,7 +69,7 @@ class Bench:
         if not out.exists():
             rule = ["--tensor-type", f"ffn_down={kind.lower()}"]
             if name != "llama.cpp":
-                rule = ["--ffn-down-type", kind.lower()]
+                rule = ["--ffn-down-type", re.sub("_k$", "_K", kind.lower())]  # its names are exact
             types = [*rule, self.base, out, "Q8_0"] if down else []
             types = types or ["--pure", self.base, out, kind]
             output(program, "--imatrix", self.imatrix(), *types, 2, env=beside(program))

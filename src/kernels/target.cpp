@@ -13,27 +13,39 @@ KernelTable filled(Fill... fill) {
 
 }  // namespace
 
+// A table is filled when it is first asked for: the code that fills it has its target's instructions, which
+// another machine lacks.
 const KernelTable& kernel_table(Target target) {
+#if defined(__x86_64__)
+  if (target == Target::avx512) {
+    static const KernelTable table = filled(avx512_target::fill_int8, avx512_target::fill_bf16,
+                                            avx512_target::fill_float, avx512_target::fill_ops);
+    return table;
+  }
+  if (target == Target::avx2) {
+    static const KernelTable table =
+        filled(avx2_target::fill_int8, avx2_target::fill_float, avx2_target::fill_ops);
+    return table;
+  }
+#elif defined(__aarch64__)
+  if (target == Target::neon_i8mm) {
+    static const KernelTable table =
+        filled(neon_i8mm_target::fill_int8, neon_target::fill_float, neon_target::fill_ops);
+    return table;
+  }
+  if (target == Target::neon_dotprod) {
+    static const KernelTable table =
+        filled(neon_dotprod_target::fill_int8, neon_target::fill_float, neon_target::fill_ops);
+    return table;
+  }
+  if (target == Target::neon) {
+    static const KernelTable table =
+        filled(neon_target::fill_int8, neon_target::fill_float, neon_target::fill_ops);
+    return table;
+  }
+#endif
   static const KernelTable scalar =
       filled(scalar_target::fill_int8, scalar_target::fill_float, scalar_target::fill_ops);
-#if defined(__x86_64__)
-  static const KernelTable avx2 =
-      filled(avx2_target::fill_int8, avx2_target::fill_float, avx2_target::fill_ops);
-  static const KernelTable avx512 = filled(avx512_target::fill_int8, avx512_target::fill_bf16,
-                                           avx512_target::fill_float, avx512_target::fill_ops);
-  if (target == Target::avx512) return avx512;
-  if (target == Target::avx2) return avx2;
-#elif defined(__aarch64__)
-  static const KernelTable neon =
-      filled(neon_target::fill_int8, neon_target::fill_float, neon_target::fill_ops);
-  static const KernelTable dotprod =
-      filled(neon_dotprod_target::fill_int8, neon_target::fill_float, neon_target::fill_ops);
-  static const KernelTable i8mm =
-      filled(neon_i8mm_target::fill_int8, neon_target::fill_float, neon_target::fill_ops);
-  if (target == Target::neon_i8mm) return i8mm;
-  if (target == Target::neon_dotprod) return dotprod;
-  if (target == Target::neon) return neon;
-#endif
   return scalar;
 }
 

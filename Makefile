@@ -7,14 +7,14 @@ BIN := build/release/lissom
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help demo test build engine unit peers-test peers setup-build setup-test setup-aarch64 format format-check lint asan tsan aarch64 fuzz install-test clean
+.PHONY: help demo test build engine unit peers-test peers setup-build setup-test setup-aarch64 format format-check lint asan tsan aarch64 older-cpus fuzz install-test clean
 
 help:
 	@echo "make demo   compress a real model at three targets, with proof   (sets up what it needs)"
 	@echo "make test   everything that must hold                            (sets up what it needs)"
 	@echo "make build  the program: $(BIN)"
 	@echo "make engine the program with LibTorch, which learns better values"
-	@echo "also: unit peers-test format format-check lint asan tsan aarch64 fuzz install-test bench clean"
+	@echo "also: unit peers-test format format-check lint asan tsan aarch64 older-cpus fuzz install-test bench clean"
 
 # ---------------------------------------------------------------- set-up
 
@@ -105,6 +105,10 @@ aarch64: setup-aarch64
 	@tools/timed.sh "aarch64 build" cmake --build --preset aarch64 --target test_base test_codec test_kernels tool_codec_tool
 	@cmake --build --preset release --target tool_codec_tool
 	@tools/timed.sh "aarch64 tests" tools/test_aarch64.sh build/aarch64 build/release/tools/codec_tool
+
+older-cpus: setup-aarch64 build
+	@cmake --build --preset release --target test_kernels
+	@tools/timed.sh "x86-64 without AVX-512, and without AVX2" tools/test_older_cpus.sh build/release
 
 FUZZ_SECONDS ?= 30
 FUZZERS = $(patsubst fuzz/%.cpp,%,$(wildcard fuzz/fuzz_*.cpp))

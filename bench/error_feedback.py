@@ -14,7 +14,7 @@ import json
 import pathlib
 import time
 
-from kld_vs_llama_quantize import LISSOM, Bench, output
+from kld_vs_llama_quantize import LISSOM, Bench, output, write_scheme
 
 
 class Table:
@@ -27,8 +27,7 @@ class Table:
         stem = f"{algorithm}-{'down-' if down else ''}{kind}"
         out, scheme, record = (self.a.work / f"{stem}{end}" for end in (".gguf", ".yaml", ".json"))
         if not record.exists():
-            rules = f"default: Q8_0\ntensors:\n  - {{match: ffn_down, codec: {kind}}}\n" if down else f"default: {kind}\n"
-            scheme.write_text(f"name: {stem}\n{rules}")
+            write_scheme(scheme, kind, down)
             begin = time.perf_counter()
             output(LISSOM, "compress", self.a.model, "-o", out, "--scheme", scheme, "--calib", self.a.calib, "--no-verify",
                    "--effort", "fast", "--algorithm", algorithm, "--calib-chunks", self.a.calib_chunks, "--report",

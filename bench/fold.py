@@ -14,7 +14,7 @@ import json
 import pathlib
 import time
 
-from kld_vs_llama_quantize import LISSOM, output
+from kld_vs_llama_quantize import LISSOM, output, write_scheme
 
 
 def result(a, kind, down, fold):
@@ -22,8 +22,7 @@ def result(a, kind, down, fold):
     stem = f"{'down-' if down else ''}{kind}-{fold or 'plain'}"
     out, scheme, record = (a.work / f"{stem}{end}" for end in (".gguf", ".yaml", ".json"))
     if not record.exists():
-        rules = f"default: Q8_0\ntensors:\n  - {{match: ffn_down, codec: {kind}}}\n" if down else f"default: {kind}\n"
-        scheme.write_text(f"name: {stem}\n{rules}")
+        write_scheme(scheme, kind, down)
         begin = time.perf_counter()
         said = output(LISSOM, "compress", a.model, "-o", out, "--scheme", scheme, "--calib", a.calib, "--eval-text", a.eval,
                       "--eval-chunks", a.chunks, "--effort", "fast", "--json", "-q",

@@ -34,6 +34,12 @@ def beside(program):
     return {**os.environ, "LD_LIBRARY_PATH": str(pathlib.Path(program).parent)}
 
 
+def write_scheme(path, kind, down):
+    """A scheme of this type for every tensor, or for ffn_down alone and Q8_0 for the rest."""
+    rules = f"default: Q8_0\ntensors:\n  - {{match: ffn_down, codec: {kind}}}\n" if down else f"default: {kind}\n"
+    path.write_text(f"name: {path.stem}\n{rules}")
+
+
 class Bench:
     def __init__(self, a):
         self.a = a
@@ -80,8 +86,7 @@ class Bench:
         out, scheme = self.work / f"{stem}.gguf", self.work / f"{stem}.yaml"
         seconds = None
         if not out.exists():
-            rules = f"default: Q8_0\ntensors:\n  - {{match: ffn_down, codec: {kind}}}\n" if down else f"default: {kind}\n"
-            scheme.write_text(f"name: {stem}\n{rules}")
+            write_scheme(scheme, kind, down)
             begin = time.perf_counter()
             output(LISSOM, "compress", self.base if self.a.from_gguf else self.a.model, "-o", out, "--scheme", scheme,
                    "--calib", self.a.calib, "--no-verify", "--effort", self.a.effort, "--calib-chunks", 0,

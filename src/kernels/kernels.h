@@ -115,6 +115,8 @@ struct AttentionArgs {
   int64_t window;  ///< 0: all
   CacheType cache;
   float softcap = 0;  ///< c > 0: scores s become c·tanh(s/c) before the softmax
+  /// Queries were made with rounding: four of them or more may be multiplied as BF16, where the CPU can.
+  bool rounded = false;
 };
 /// A query that sees no key gets zeros.
 void attention(Target target, ThreadPool& pool, const AttentionArgs& args, std::vector<std::byte>& scratch);

@@ -45,7 +45,7 @@ void cache_store(Target target, CacheType type, const float* x, int64_t head_dim
 
 namespace {
 
-constexpr int64_t kTaskRows = 96;    ///< rows of a task; enough that loading a block of keys costs little
+constexpr int64_t kTaskRows = 192;   ///< rows of a task; enough that loading a block of keys costs little
 constexpr int64_t kChunkKeys = 256;  ///< keys of a task where queries are few
 
 }  // namespace
@@ -62,6 +62,8 @@ void attention(Target target, ThreadPool& pool, const AttentionArgs& args, std::
 
   const int64_t rows = queries * group, padded = (rows + 11) / 12 * 12;
   const int64_t worker = 2 * dim * kKeyBlock + 16 * dim + 12 * kKeyBlock + padded * (2 * dim + 2) + 128;
+  // As with BF16 weights, a few tokens are not worth a rounding.
+  const bool bf16 = table.bf16_attention != nullptr && args.rounded && args.queries >= 4;
   const int64_t stride = rows * (dim + 16);  // one chunk of one kv head
   const auto need =
       static_cast<size_t>((worker * pool.size() + (split ? stride * chunks * args.kv_heads : 0)) * 4);
@@ -80,7 +82,7 @@ void attention(Target target, ThreadPool& pool, const AttentionArgs& args, std::
                                chunk * kChunkKeys,
                                split ? std::min(args.cached, (chunk + 1) * kChunkKeys) : args.cached,
                                split ? partial + (kv * chunks + chunk) * stride : nullptr};
-      table.attention(args, task, workers + worker * w);
+      (bf16 ? table.bf16_attention : table.attention)(args, task, workers + worker * w);
     }
   });
   if (!split) return;

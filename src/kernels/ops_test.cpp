@@ -149,7 +149,7 @@ struct AttentionCase {
   float softcap = 0.0F;
 };
 
-void check_attention(const AttentionCase& c, CacheType type, double tolerance) {
+void check_attention(const AttentionCase& c, CacheType type, double tolerance, bool rounded = false) {
   const auto q_size = static_cast<size_t>(c.queries * c.heads * c.head_dim);
   const auto kv_size = static_cast<size_t>(c.cached * c.kv_heads * c.head_dim);
   const auto q = uniform(q_size, 6, -2.0F, 2.0F), k = uniform(kv_size, 7, -2.0F, 2.0F),
@@ -203,7 +203,7 @@ void check_attention(const AttentionCase& c, CacheType type, double tolerance) {
       attention(t, pool,
                 {q.data(), out.data(), c.heads * c.head_dim, c.heads * c.head_dim, c.queries, positions.data(),
                  keys.data(), values.data(), c.cached, c.heads, c.kv_heads, c.head_dim, scale, c.causal,
-                 c.window, type, c.softcap},
+                 c.window, type, c.softcap, rounded},
                 scratch);
       expect_near(out, want, tolerance, tolerance);
       if (threads == 1) one_thread = out;
@@ -225,6 +225,9 @@ TEST(Attention, AgainstDouble) {
     check_attention(c, CacheType::f32, 2e-6);
     check_attention(c, CacheType::f16, 3e-3);
     check_attention(c, CacheType::q8_0, 3e-2);
+    check_attention(c, CacheType::f32, 5e-3, true);
+    check_attention(c, CacheType::f16, 5e-3, true);
+    check_attention(c, CacheType::q8_0, 3e-2, true);
   }
 }
 

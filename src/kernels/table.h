@@ -73,6 +73,8 @@ struct KernelTable {
                const float* sin);
   void (*cache_store)(CacheType type, const float* x, int64_t head_dim, std::byte* row);
   void (*attention)(const AttentionArgs& args, const AttentionTask& task, float* scratch);
+  /// The same with products of BF16, or null where the CPU has none.
+  void (*bf16_attention)(const AttentionArgs& args, const AttentionTask& task, float* scratch);
   /// Adds up the partial results of one row; the chunks lie `stride` floats apart.
   void (*attention_merge)(const float* partial, int64_t chunks, int64_t stride, int64_t head_dim, float* out);
 };

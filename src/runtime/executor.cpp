@@ -79,6 +79,8 @@ void Executor::execute(const Product& step) {
   terms_.clear();
   for (const Product::Term& term : step.terms)
     terms_.push_back({model_.matrix(term.weight), model_.vector(term.bias), at(term.out)});
+  rounded_ = std::ranges::any_of(
+      terms_, [&](const auto& t) { return t.weights->input(n_rows_) != kernels::Input::f32; });
   kernels::matmul(model_.target_, pool_, terms_, x, n_rows_, scratch_);
 }
 
@@ -104,6 +106,7 @@ void Executor::execute(const Attend& step) {
     a.window = step.window;
     a.cache = cache_->type();
     a.softcap = step.softcap;
+    a.rounded = rounded_;
     kernels::attention(model_.target_, pool_, a, scratch_);
   }
 }

@@ -68,6 +68,7 @@ class Executor {
   std::vector<Buffer> buffers_;
   std::vector<std::byte> scratch_;
   std::vector<kernels::MatmulTerm> terms_;
+  bool rounded_ = false;  ///< whether the latest product rounded what it read
   ExpertRunner experts_;
   RelativeAttention relative_;
   RowSet rows_;

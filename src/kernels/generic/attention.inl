@@ -1,9 +1,24 @@
-// Attention with online softmax, as a blocked product. Included after generic/ops.inl.
+// Attention with online softmax, as a blocked product. Included after generic/math.inl.
 //
 // A task is one kv head, a block of queries and a chunk of keys. Its rows are the queries of all query heads
 // that share the kv head, so that each key and value is converted once for all of them. Keys go by in blocks of
 // kKeyBlock: K is transposed so that lanes are keys (scores = 16 dot products at a time, no horizontal sums), V
 // stays with lanes along the head.
+//
+// Both products sum over elements of 32 bits: a float, or a pair of narrower numbers that lie together.
+// `Products` says which:
+//   kTogether                 numbers of an element: columns in scores, keys in values
+//   squeeze(p, n)             n floats (a multiple of 32) to n/kTogether elements, in place
+//   join(rows, n, out)        kTogether rows of n floats (a multiple of 32), a row after the other, to n
+//   elements;
+//                             where kTogether is not 1
+//   product(sum, x, y)        sum + x·y of 16 elements
+
+struct F32Products {
+  static constexpr int kTogether = 1;
+  static inline void squeeze(float*, int64_t) {}
+  static inline F product(F sum, F x, F y) { return fma(x, y, sum); }
+};
 
 constexpr int kPvRows = kTile >= 12 ? 6 : 2;
 constexpr int kPvVectors = kTile >= 12 ? 4 : 2;
@@ -13,17 +28,48 @@ constexpr int kRowTile = kTile >= 12 ? 12 : 4;
 struct AttentionTile {
   int64_t dim;               ///< head_dim, padded to 32
   int64_t rows;              ///< queries × heads of the group
-  float* q;                  ///< [row tile][head_dim][T], scaled
-  float* keys;               ///< [dim][kKeyBlock]
-  float* values;             ///< [kKeyBlock][dim]
+  float* q;                  ///< [row tile][elements of a row][T], scaled
+  float* keys;               ///< [elements of a row][kKeyBlock]
+  float* values;             ///< [elements of kKeyBlock keys][dim]
   float* p;                  ///< [T][kKeyBlock] of the current row tile
   float* load;               ///< [16][dim]
   float *top, *total, *out;  ///< per row: largest score, sum of exponentials, [dim] sums
 };
 
-/// 16 keys from `load` into columns first … first+15 of `keys`.
-inline void transpose_keys(const AttentionTile& t, int64_t head_dim, int64_t first) {
-  for (int64_t d = 0; d < head_dim; d += 16) {
+/// One cached vector as F32, padded with zeros to a multiple of 32.
+inline void cache_load_row(CacheType type, const std::byte* row, int64_t head_dim, float* out) {
+  if (type == CacheType::q8_0) {
+    for (int64_t i = 0; i < head_dim; i += 32, row += 34) {
+      uint16_t d;
+      std::memcpy(&d, row, 2);
+      const F scale = set(half_to_float(d));
+      store(out + i, mul(load_s8(reinterpret_cast<const int8_t*>(row) + 2), scale));
+      store(out + i + 16, mul(load_s8(reinterpret_cast<const int8_t*>(row) + 18), scale));
+    }
+    return;
+  }
+  if (head_dim % 32 != 0) {
+    store(out + head_dim / 32 * 32, set(0.0F));
+    store(out + head_dim / 32 * 32 + 16, set(0.0F));
+  }
+  if (type == CacheType::f32) {
+    const auto* p = reinterpret_cast<const float*>(row);
+    each16(head_dim, [&](int64_t i, int64_t k) { store(out + i, load_some(p + i, k)); });
+  } else {
+    const auto* p = reinterpret_cast<const uint16_t*>(row);
+    int64_t i = 0;
+    for (; i + 16 <= head_dim; i += 16) store(out + i, load_half(p + i));
+    if (i < head_dim) {
+      uint16_t rest[16] = {};
+      std::memcpy(rest, p + i, static_cast<size_t>(head_dim - i) * 2);
+      store(out + i, load_half(rest));
+    }
+  }
+}
+
+/// 16 rows of `elements` from `load` into columns first … first+15 of `keys`.
+inline void transpose_keys(const AttentionTile& t, int64_t elements, int64_t first) {
+  for (int64_t d = 0; d < elements; d += 16) {
     F r[16];
     for (int i = 0; i < 16; ++i) r[i] = load(t.load + i * t.dim + d);
     transpose(r);
@@ -31,31 +77,49 @@ inline void transpose_keys(const AttentionTile& t, int64_t head_dim, int64_t fir
   }
 }
 
+template <class Products>
 inline void load_block(const AttentionArgs& a, const AttentionTile& t, int64_t kv_head, int64_t first,
                        int64_t count) {
   const int64_t row_bytes = cache_row_bytes(a.cache, a.head_dim), stride = a.kv_heads * row_bytes;
   const std::byte* k = a.keys + (first * a.kv_heads + kv_head) * row_bytes;
   const std::byte* v = a.values + (first * a.kv_heads + kv_head) * row_bytes;
+  constexpr int64_t kTogether = Products::kTogether;
   for (int64_t j = 0; j < count; j += 16) {
     const int64_t n = count - j < 16 ? count - j : 16;
-    for (int64_t i = 0; i < n; ++i)
+    for (int64_t i = 0; i < n; ++i) {
       cache_load_row(a.cache, k + (j + i) * stride, a.head_dim, t.load + i * t.dim);
+      Products::squeeze(t.load + i * t.dim, t.dim);
+    }
     for (int64_t i = n * t.dim; i < 16 * t.dim; i += 16) store(t.load + i, set(0.0F));
-    transpose_keys(t, a.head_dim, j);
+    transpose_keys(t, t.dim / kTogether, j);
   }
-  for (int64_t j = 0; j < count; ++j) cache_load_row(a.cache, v + j * stride, a.head_dim, t.values + j * t.dim);
+  for (int64_t j = 0; j < count; j += kTogether) {
+    float* to = t.values + j / kTogether * t.dim;
+    if constexpr (kTogether == 1) {
+      cache_load_row(a.cache, v + j * stride, a.head_dim, to);
+    } else {
+      for (int64_t i = 0; i < kTogether; ++i) {
+        if (j + i < count) {
+          cache_load_row(a.cache, v + (j + i) * stride, a.head_dim, t.load + i * t.dim);
+        } else {
+          for (int64_t d = 0; d < t.dim; d += 16) store(t.load + i * t.dim + d, set(0.0F));
+        }
+      }
+      Products::join(t.load, t.dim, to);
+    }
+  }
 }
 
 /// Scores of one row tile against `count` keys, into p.
-template <int T>
-inline void score_tile(const AttentionTile& t, int64_t head_dim, const float* q, int64_t count) {
+template <class Products, int T>
+inline void score_tile(const AttentionTile& t, int64_t elements, const float* q, int64_t count) {
   for (int64_t j = 0; j < count; j += 16) {
     F acc[T];
     for (int r = 0; r < T; ++r) acc[r] = set(0.0F);
     const float* k = t.keys + j;
-    for (int64_t d = 0; d < head_dim; ++d, k += kKeyBlock) {
+    for (int64_t d = 0; d < elements; ++d, k += kKeyBlock) {
       const F key = load(k);
-      for (int r = 0; r < T; ++r) acc[r] = fma(key, set(q[d * T + r]), acc[r]);
+      for (int r = 0; r < T; ++r) acc[r] = Products::product(acc[r], key, set(q[d * T + r]));
     }
     for (int r = 0; r < T; ++r) store(t.p + r * kKeyBlock + j, acc[r]);
   }
@@ -69,18 +133,6 @@ inline void cap_scores(float* p, int64_t rows, int64_t count, float cap) {
       store(p + j, fma(div(set(-2.0F), add(set(1.0F), e)), set(cap), set(cap)));
     }
   }
-}
-
-/// 2^x for x ≤ 0, relative error below 2e-7; 2^-126 below -126, which is nothing beside a row's largest
-/// weight, 1.
-inline F exp2(F x) {
-  const F c = max(x, set(-126.0F));
-  const F n = round(c), r = sub(c, n);
-  constexpr float kFit[] = {0.693147182F,   0.240226507F,   0.0555035695F,
-                            0.00961805694F, 0.00133908668F, 0.000154614478F};
-  F p = set(kFit[5]);
-  for (int i = 4; i >= 0; --i) p = fma(p, r, set(kFit[i]));
-  return scale2(fma(p, r, set(1.0F)), n);
 }
 
 /// Scores, in units of log 2, to weights. Keys first … last-1 of the block are seen by this row; the others get
@@ -128,19 +180,19 @@ inline void softmax_row(float* p, int64_t count, int64_t first, int64_t last, fl
 }
 
 /// out[R][16·V] = out·keep + p·values for R rows.
-template <int R, int V>
-inline void value_tile(const float* p, const float* keep, const float* values, int64_t dim, int64_t count,
+template <class Products, int R, int V>
+inline void value_tile(const float* p, const float* keep, const float* values, int64_t dim, int64_t elements,
                        float* out) {
   F acc[R][V];
   for (int r = 0; r < R; ++r) {
     for (int v = 0; v < V; ++v) acc[r][v] = mul(load(out + r * dim + 16 * v), set(keep[r]));
   }
-  for (int64_t j = 0; j < count; ++j, values += dim) {
+  for (int64_t j = 0; j < elements; ++j, values += dim) {
     F x[V];
     for (int v = 0; v < V; ++v) x[v] = load(values + 16 * v);
     for (int r = 0; r < R; ++r) {
       const F w = set(p[r * kKeyBlock + j]);
-      for (int v = 0; v < V; ++v) acc[r][v] = fma(w, x[v], acc[r][v]);
+      for (int v = 0; v < V; ++v) acc[r][v] = Products::product(acc[r][v], w, x[v]);
     }
   }
   for (int r = 0; r < R; ++r) {
@@ -148,57 +200,69 @@ inline void value_tile(const float* p, const float* keep, const float* values, i
   }
 }
 
-template <int R>
+template <class Products, int R>
 inline void value_rows(const AttentionTile& t, int64_t vectors, int64_t row, const float* keep, const float* p,
-                       int64_t count) {
+                       int64_t elements) {
   int64_t v = 0;
   float* out = t.out + row * t.dim;
   for (; v + kPvVectors <= vectors; v += kPvVectors) {
-    value_tile<R, kPvVectors>(p, keep, t.values + 16 * v, t.dim, count, out + 16 * v);
+    value_tile<Products, R, kPvVectors>(p, keep, t.values + 16 * v, t.dim, elements, out + 16 * v);
   }
-  for (; v < vectors; ++v) value_tile<R, 1>(p, keep, t.values + 16 * v, t.dim, count, out + 16 * v);
+  for (; v < vectors; ++v)
+    value_tile<Products, R, 1>(p, keep, t.values + 16 * v, t.dim, elements, out + 16 * v);
 }
 
 /// Rows first … first+n-1 of the task, which start at row `first`'s place in p.
+template <class Products>
 inline void add_values(const AttentionTile& t, int64_t vectors, int64_t first, int64_t n, const float* keep,
                        int64_t count) {
+  const int64_t elements = (count + Products::kTogether - 1) / Products::kTogether;
+  const auto rows = [&]<int R>(int64_t r) {
+    value_rows<Products, R>(t, vectors, first + r, keep + r, t.p + r * kKeyBlock, elements);
+  };
   int64_t r = 0;
-  for (; r + kPvRows <= n; r += kPvRows) {
-    value_rows<kPvRows>(t, vectors, first + r, keep + r, t.p + r * kKeyBlock, count);
-  }
-  for (; kPvRows > 3 && r + 3 <= n; r += 3)
-    value_rows<3>(t, vectors, first + r, keep + r, t.p + r * kKeyBlock, count);
-  for (; r < n; ++r) value_rows<1>(t, vectors, first + r, keep + r, t.p + r * kKeyBlock, count);
+  for (; r + kPvRows <= n; r += kPvRows) rows.template operator()<kPvRows>(r);
+  for (; kPvRows > 3 && r + 3 <= n; r += 3) rows.template operator()<3>(r);
+  for (; r < n; ++r) rows.template operator()<1>(r);
 }
 
-inline void score_rows(const AttentionTile& t, int64_t head_dim, const float* q, int64_t n, int64_t count) {
+template <class Products>
+inline void score_rows(const AttentionTile& t, const float* q, int64_t n, int64_t count) {
+  const int64_t elements = t.dim / Products::kTogether;
   switch (padded_tile(n)) {
     case 1:
-      return score_tile<1>(t, head_dim, q, count);
+      return score_tile<Products, 1>(t, elements, q, count);
     case 2:
-      return score_tile<2>(t, head_dim, q, count);
+      return score_tile<Products, 2>(t, elements, q, count);
     case 4:
-      return score_tile<4>(t, head_dim, q, count);
+      return score_tile<Products, 4>(t, elements, q, count);
     case 8:
-      if constexpr (kRowTile >= 8) return score_tile<8>(t, head_dim, q, count);
+      if constexpr (kRowTile >= 8) return score_tile<Products, 8>(t, elements, q, count);
       return;
     default:
-      if constexpr (kRowTile >= 12) return score_tile<12>(t, head_dim, q, count);
+      if constexpr (kRowTile >= 12) return score_tile<Products, 12>(t, elements, q, count);
   }
 }
 
 /// Row r of the task is query first_query + r / group, head kv_head·group + r % group.
+template <class Products>
 inline void gather_queries(const AttentionArgs& a, const AttentionTask& task, const AttentionTile& t) {
-  const int64_t group = a.heads / a.kv_heads;
-  const float scale = a.scale * 1.44269504F;  // scores in units of log 2
+  const int64_t group = a.heads / a.kv_heads, elements = t.dim / Products::kTogether;
+  const F scale = set(a.scale * 1.44269504F);  // scores in units of log 2
   for (int64_t first = 0; first < t.rows; first += kRowTile) {
     const int64_t n = t.rows - first < kRowTile ? t.rows - first : kRowTile, T = padded_tile(n);
-    float* q = t.q + first * a.head_dim;
+    float* q = t.q + first * elements;
     for (int64_t r = 0; r < T; ++r) {
-      const int64_t row = first + r;
-      const float* from = a.q + (task.first_query + row / group) * a.q_stride +
-                          (task.kv_head * group + row % group) * a.head_dim;
-      for (int64_t d = 0; d < a.head_dim; ++d) q[d * T + r] = r < n ? from[d] * scale : 0.0F;
+      for (int64_t d = 0; d < t.dim; d += 16) store(t.load + d, set(0.0F));
+      if (r < n) {
+        const int64_t row = first + r;
+        const float* from = a.q + (task.first_query + row / group) * a.q_stride +
+                            (task.kv_head * group + row % group) * a.head_dim;
+        each16(a.head_dim,
+               [&](int64_t d, int64_t k) { store(t.load + d, mul(load_some(from + d, k), scale)); });
+      }
+      Products::squeeze(t.load, t.dim);
+      for (int64_t d = 0; d < elements; ++d) q[d * T + r] = t.load[d];
     }
   }
 }
@@ -217,7 +281,7 @@ inline AttentionTile carve(const AttentionArgs& a, const AttentionTask& task, fl
   t.values = take(t.dim * kKeyBlock);
   t.load = take(16 * t.dim);
   t.p = take(12 * kKeyBlock);
-  t.q = take(padded * a.head_dim);
+  t.q = take(padded * t.dim);
   t.top = take(padded);
   t.total = take(padded);
   t.out = take(padded * t.dim);
@@ -230,6 +294,7 @@ inline void visible(const AttentionArgs& a, int32_t position, int64_t& first, in
   last = a.causal && position + 1 < a.cached ? position + 1 : a.cached;
 }
 
+template <class Products>
 inline void attention_block(const AttentionArgs& a, const AttentionTask& task, const AttentionTile& t,
                             int64_t begin, int64_t count) {
   const int64_t group = a.heads / a.kv_heads, vectors = (a.head_dim + 15) / 16;
@@ -244,19 +309,22 @@ inline void attention_block(const AttentionArgs& a, const AttentionTask& task, c
       if (low[r] < high[r] && high[r] > seen) seen = high[r];
     }
     if (seen == 0) continue;
-    score_rows(t, a.head_dim, t.q + first * a.head_dim, n, seen);
+    score_rows<Products>(t, t.q + first * (t.dim / Products::kTogether), n, seen);
     if (a.softcap > 0.0F) cap_scores(t.p, n, seen, a.softcap * 1.44269504F);
     float keep[kRowTile];
     for (int64_t r = 0; r < n; ++r) {
-      softmax_row(t.p + r * kKeyBlock, seen, low[r], high[r], t.top[first + r], t.total[first + r], keep[r]);
+      float* p = t.p + r * kKeyBlock;
+      softmax_row(p, seen, low[r], high[r], t.top[first + r], t.total[first + r], keep[r]);
+      Products::squeeze(p, (seen + 31) / 32 * 32);
     }
-    add_values(t, vectors, first, n, keep, seen);
+    add_values<Products>(t, vectors, first, n, keep, seen);
   }
 }
 
+template <class Products>
 void attention_task(const AttentionArgs& a, const AttentionTask& task, float* scratch) {
   const AttentionTile t = carve(a, task, scratch);
-  gather_queries(a, task, t);
+  gather_queries<Products>(a, task, t);
   int64_t begin = task.last_key, end = task.first_key;
   for (int64_t i = task.first_query; i < task.last_query; ++i) {
     int64_t first = 0, last = 0;
@@ -273,8 +341,8 @@ void attention_task(const AttentionArgs& a, const AttentionTask& task, float* sc
   }
   for (int64_t j = begin; j < end; j += kKeyBlock) {
     const int64_t count = end - j < kKeyBlock ? end - j : kKeyBlock;
-    load_block(a, t, task.kv_head, j, count);
-    attention_block(a, task, t, j, count);
+    load_block<Products>(a, t, task.kv_head, j, count);
+    attention_block<Products>(a, task, t, j, count);
   }
 
   const int64_t group = a.heads / a.kv_heads;
@@ -295,7 +363,8 @@ void attention_task(const AttentionArgs& a, const AttentionTask& task, float* sc
 }
 
 /// Adds up the chunks of one row: `partial` is the first chunk's, the next is `stride` floats further.
-void attention_merge(const float* partial, int64_t chunks, int64_t stride, int64_t head_dim, float* out) {
+inline void attention_merge(const float* partial, int64_t chunks, int64_t stride, int64_t head_dim,
+                            float* out) {
   float top = -INFINITY, total = 0.0F;
   for (int64_t c = 0; c < chunks; ++c) top = partial[c * stride] > top ? partial[c * stride] : top;
   each16(head_dim, [&](int64_t d, int64_t k) { store_some(out + d, set(0.0F), k); });
@@ -313,22 +382,3 @@ void attention_merge(const float* partial, int64_t chunks, int64_t stride, int64
   const F inverse = set(total > 0.0F ? 1.0F / total : 0.0F);
   each16(head_dim, [&](int64_t d, int64_t k) { store_some(out + d, mul(load_some(out + d, k), inverse), k); });
 }
-
-}  // namespace
-
-void fill_ops(KernelTable& table) {
-  table.rms_norm = rms_norm;
-  table.layer_norm = layer_norm;
-  table.add = add_rows;
-  table.mul = mul_rows;
-  table.silu = silu_rows;
-  table.silu_mul = silu_mul_rows;
-  table.gelu = gelu_rows;
-  table.gelu_tanh = gelu_tanh_rows;
-  table.rope = rope_heads;
-  table.cache_store = cache_store_row;
-  table.attention = attention_task;
-  table.attention_merge = attention_merge;
-}
-
-namespace {

@@ -1,35 +1,4 @@
-// Norms, activations, RoPE and the KV cache. Included between simd/<target>.h and simd/end.h.
-
-/// Calls f(i, lanes) for each run of 16 values, the last maybe shorter.
-template <class Function>
-inline void each16(int64_t n, Function f) {
-  int64_t i = 0;
-  for (; i + 16 <= n; i += 16) f(i, int64_t{16});
-  if (i < n) f(i, n - i);
-}
-inline F load_some(const float* p, int64_t lanes) {
-  return lanes == 16 ? load(p) : load_n(p, lanes);
-}
-inline void store_some(float* p, F x, int64_t lanes) {
-  lanes == 16 ? store(p, x) : store_n(p, x, lanes);
-}
-
-/// e^x, relative error below 2e-7 between -87 and 88; 0 below, 2.4e38 above.
-inline F exp(F x) {
-  const F low = set(-87.0F);
-  const F c = min(max(x, low), set(88.3F));
-  const F n = round(mul(c, set(1.44269504F)));
-  F r = fma(n, set(-0.693359375F), c);  // ln 2 in two parts
-  r = fma(n, set(2.12194440e-4F), r);
-  F p = set(1.0F / 5040);
-  p = fma(p, r, set(1.0F / 720));
-  p = fma(p, r, set(1.0F / 120));
-  p = fma(p, r, set(1.0F / 24));
-  p = fma(p, r, set(1.0F / 6));
-  p = fma(p, r, set(0.5F));
-  p = fma(mul(r, r), p, r);
-  return where_less(x, low, set(0.0F), scale2(add(p, set(1.0F)), n));
-}
+// Norms, activations, RoPE and the KV cache. Included after generic/attention.inl.
 
 inline F silu_of(F x) {
   return div(x, add(set(1.0F), exp(neg(x))));
@@ -163,27 +132,21 @@ void cache_store_row(CacheType type, const float* x, int64_t head_dim, std::byte
   }
 }
 
-/// One cached vector as F32, padded with zeros to a multiple of 16 (of 32 for q8_0).
-inline void cache_load_row(CacheType type, const std::byte* row, int64_t head_dim, float* out) {
-  if (type == CacheType::f32) {
-    const auto* p = reinterpret_cast<const float*>(row);
-    each16(head_dim, [&](int64_t i, int64_t k) { store(out + i, load_some(p + i, k)); });
-  } else if (type == CacheType::f16) {
-    const auto* p = reinterpret_cast<const uint16_t*>(row);
-    int64_t i = 0;
-    for (; i + 16 <= head_dim; i += 16) store(out + i, load_half(p + i));
-    if (i < head_dim) {
-      uint16_t rest[16] = {};
-      std::memcpy(rest, p + i, static_cast<size_t>(head_dim - i) * 2);
-      store(out + i, load_half(rest));
-    }
-  } else {
-    for (int64_t i = 0; i < head_dim; i += 32, row += 34) {
-      uint16_t d;
-      std::memcpy(&d, row, 2);
-      const F scale = set(half_to_float(d));
-      store(out + i, mul(load_s8(reinterpret_cast<const int8_t*>(row) + 2), scale));
-      store(out + i + 16, mul(load_s8(reinterpret_cast<const int8_t*>(row) + 18), scale));
-    }
-  }
+}  // namespace
+
+void fill_ops(KernelTable& table) {
+  table.rms_norm = rms_norm;
+  table.layer_norm = layer_norm;
+  table.add = add_rows;
+  table.mul = mul_rows;
+  table.silu = silu_rows;
+  table.silu_mul = silu_mul_rows;
+  table.gelu = gelu_rows;
+  table.gelu_tanh = gelu_tanh_rows;
+  table.rope = rope_heads;
+  table.cache_store = cache_store_row;
+  table.attention = attention_task<F32Products>;
+  table.attention_merge = attention_merge;
 }
+
+namespace {

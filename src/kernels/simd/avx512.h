@@ -18,13 +18,21 @@
 #define LISSOM_TARGET_NAMESPACE avx512_target
 #define LISSOM_AVX512 1
 
-#if defined(__clang__)
+// LISSOM_AVX512_BF16: with its products too.
+#if defined(__clang__) && defined(LISSOM_AVX512_BF16)
+#pragma clang attribute push(                                                                          \
+    __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16"))), \
+    apply_to = function)
+#elif defined(__clang__)
 #pragma clang attribute push(                                                               \
     __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni"))), \
     apply_to = function)
 #else
 #pragma GCC push_options
 #pragma GCC target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")
+#if defined(LISSOM_AVX512_BF16)
+#pragma GCC target("avx512bf16")
+#endif
 #endif
 
 namespace lissom::kernels::avx512_target {

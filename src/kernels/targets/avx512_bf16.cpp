@@ -1,25 +1,11 @@
-// The dot product of BF16 pairs. Not every CPU of the AVX-512 target has it; fill_bf16() leaves the table alone
+// Products of BF16 pairs. Not every CPU of the AVX-512 target has it; fill_bf16() leaves the table alone
 // where the CPU does not.
-#include <immintrin.h>
-
-#include <cstring>
-
-#include "base/half.h"
-#include "kernels/table.h"
-
-#if defined(__clang__)
-#pragma clang attribute push(                                                                          \
-    __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16"))), \
-    apply_to = function)
-#else
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#pragma GCC push_options
-#pragma GCC target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16")
-#endif
-
-namespace lissom::kernels::avx512_target {
-namespace {
+#define LISSOM_AVX512_BF16
+// clang-format off
+#include "kernels/simd/avx512.h"
+#include "kernels/generic/math.inl"
+#include "kernels/generic/attention.inl"
+// clang-format on
 
 template <int T>
 void dot_tile(const uint8_t* panel, const uint16_t* x, int64_t pairs, int64_t count, int64_t rows,
@@ -86,14 +72,30 @@ void prepare_bf16(const float* x, int64_t cols, int64_t count, uint16_t* out) {
   }
 }
 
-}  // namespace
-}  // namespace lissom::kernels::avx512_target
+/// Attention over pairs of BF16: see generic/attention.inl.
+struct Bf16Products {
+  static constexpr int kTogether = 2;
+  static inline void squeeze(float* p, int64_t n) {
+    for (int64_t i = 0; i < n; i += 32) {
+      const __m512bh r = _mm512_cvtne2ps_pbh(_mm512_loadu_ps(p + i + 16), _mm512_loadu_ps(p + i));
+      _mm512_storeu_si512(p + i / 2, (__m512i)r);
+    }
+  }
+  static inline void join(const float* rows, int64_t n, float* out) {
+    // Column d's pair is the low half of d of the first row and of the second.
+    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7,
+                                           22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    for (int64_t d = 0; d < n; d += 16) {
+      const __m512bh r = _mm512_cvtne2ps_pbh(_mm512_loadu_ps(rows + n + d), _mm512_loadu_ps(rows + d));
+      _mm512_storeu_si512(out + d, _mm512_permutexvar_epi16(order, (__m512i)r));
+    }
+  }
+  static inline F product(F sum, F x, F y) { return {_mm512_dpbf16_ps(sum.v, (__m512bh)x.v, (__m512bh)y.v)}; }
+};
 
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+// clang-format off
+#include "kernels/simd/end.h"
+// clang-format on
 
 namespace lissom::kernels::avx512_target {
 
@@ -102,6 +104,7 @@ void fill_bf16(KernelTable& table) {
   if (!__builtin_cpu_supports("avx512bf16")) return;
   table.prepare_bf16 = prepare_bf16;
   table.bf16_dot = dot_run;
+  table.bf16_attention = attention_task<Bf16Products>;
 }
 
 }  // namespace lissom::kernels::avx512_target

@@ -81,16 +81,18 @@ class MatrixBase : public PackedMatrix {
   [[nodiscard]] int64_t cols() const override { return cols_; }
 
  protected:
-  /// Calls f(panel, first tile, last tile, rows of the panel) so that a stretch of tokens stays in the L2 cache
-  /// while several panels pass over it.
+  /// Calls f(panel, first tile, last tile, rows) for `together` panels at a time, so that a stretch of tokens
+  /// stays in the L2 cache while several panels pass over it.
   template <class Function>
-  void blocked(int64_t first, int64_t last, const PreparedInput& x, int64_t token_bytes, Function f) const {
+  void blocked(int64_t first, int64_t last, int64_t together, const PreparedInput& x, int64_t token_bytes,
+               Function f) const {
     const int64_t tiles = (x.m + x.tile - 1) / x.tile;
     const int64_t step =
         std::clamp<int64_t>((256 << 10) / std::max<int64_t>(token_bytes * x.tile, 1), 1, tiles);
     for (int64_t t = 0; t < tiles; t += step) {
-      for (int64_t p = first; p < last; ++p) {
-        f(p, t, std::min(tiles, t + step), std::min(kPanelRows, rows_ - p * kPanelRows));
+      for (int64_t p = first; p < last; p += together) {
+        const int64_t panels = std::min(together, last - p);
+        f(p, t, std::min(tiles, t + step), std::min(panels * kPanelRows, rows_ - p * kPanelRows));
       }
     }
   }
@@ -116,7 +118,7 @@ class BlockMatrix final : public MatrixBase {
   [[nodiscard]] Input input(int64_t) const override { return Input::int8; }
   void run_panels(int64_t first, int64_t last, const PreparedInput& x, const float* bias, float* y,
                   float*) const override {
-    blocked(first, last, x, cols_ / 32 * kInt8GroupBytes, [&](int64_t p, int64_t t0, int64_t t1, int64_t n) {
+    blocked(first, last, 2, x, cols_ / 32 * kInt8GroupBytes, [&](int64_t p, int64_t t0, int64_t t1, int64_t n) {
       run_(panel(p), x, t0, t1, n, bias == nullptr ? nullptr : bias + p * kPanelRows, y + p * kPanelRows,
            rows_);
     });
@@ -193,7 +195,7 @@ class FloatMatrix final : public MatrixBase {
   void run_panels(int64_t first, int64_t last, const PreparedInput& x, const float* bias, float* y,
                   float*) const override {
     const RunPanel run = table_.*(input(x.m) == Input::bf16 ? format_.bf16_run : format_.run);
-    blocked(first, last, x, cols_ * 4, [&](int64_t p, int64_t t0, int64_t t1, int64_t n) {
+    blocked(first, last, 1, x, cols_ * 4, [&](int64_t p, int64_t t0, int64_t t1, int64_t n) {
       run(panel(p), x, t0, t1, n, bias == nullptr ? nullptr : bias + p * kPanelRows, y + p * kPanelRows, rows_);
     });
   }

@@ -30,19 +30,27 @@ inline B values_of(const uint8_t* group, const Table& table) {
   if constexpr (Format::kTable != nullptr) return lookup(table, u);
   return u;
 }
-template <class Format, int T, int N, int Step>
-inline void dot_step(const uint8_t* group, const Table& table, const int8_t* a, I (&acc)[N]) {
+template <class Format, int T, int N, int P, int Step>
+inline void dot_step(const uint8_t* const (&groups)[P], const Table& table, const int8_t* a, I (&acc)[P][N]) {
   if constexpr (Step % 2 == 1) {
-    dot_pair<kFullByte<Format>, T, N>(values_of<Format, Step - 1>(group, table),
-                                      values_of<Format, Step>(group, table), a + (Step - 1) * T * 4, acc);
+    for (int p = 0; p < P; ++p) {
+      dot_pair<kFullByte<Format>, T, N>(values_of<Format, Step - 1>(groups[p], table),
+                                        values_of<Format, Step>(groups[p], table), a + (Step - 1) * T * 4,
+                                        acc[p]);
+    }
   }
 }
 #else
-template <class Format, int T, int N, int Step>
-inline void dot_step(const uint8_t* group, const Table& table, const int8_t* a, I (&acc)[N]) {
-  B u = codes_of<Format, Step>(group);
-  if constexpr (Format::kTable != nullptr) u = lookup(table, u);
-  for (int t = 0; t < N; ++t) acc[t] = dot<kFullByte<Format>>(acc[t], u, a + (Step * T + t) * 4);
+template <class Format, int T, int N, int P, int Step>
+inline void dot_step(const uint8_t* const (&groups)[P], const Table& table, const int8_t* a, I (&acc)[P][N]) {
+  B u[P];
+  for (int p = 0; p < P; ++p) {
+    u[p] = codes_of<Format, Step>(groups[p]);
+    if constexpr (Format::kTable != nullptr) u[p] = lookup(table, u[p]);
+  }
+  for (int t = 0; t < N; ++t) {
+    for (int p = 0; p < P; ++p) acc[p][t] = dot<kFullByte<Format> >(acc[p][t], u[p], a + (Step * T + t) * 4);
+  }
 }
 template <int N>
 inline void to_pairs(I (&)[N]) {}
@@ -94,99 +102,111 @@ struct Params {
   }
 };
 
-/// One group of 32 columns with one scale: out += (Σ codes·a)·scale·a_scale + offset·a_sum.
-template <class Format, int T, int N>
-inline void group_of_32(const uint8_t* codes, const Params<Format>& params, int64_t g, const Table& table,
-                        const uint8_t* act, F (&out)[N]) {
+/// Steps First … First+Count-1 of a group, of P panels.
+template <class Format, int T, int First, int Count, int N, int P>
+inline void dot_steps(const uint8_t* const (&groups)[P], const Table& table, const uint8_t* act,
+                      const int32_t* minus, I (&acc)[P][N]) {
   const auto* a = reinterpret_cast<const int8_t*>(act);
+  for (int p = 0; p < P; ++p) start<Format, N>(minus, acc[p]);
+  dot_step<Format, T, N, P, First>(groups, table, a, acc);
+  dot_step<Format, T, N, P, First + 1>(groups, table, a, acc);
+  dot_step<Format, T, N, P, First + 2>(groups, table, a, acc);
+  dot_step<Format, T, N, P, First + 3>(groups, table, a, acc);
+  if constexpr (Count == 8) {
+    dot_step<Format, T, N, P, 4>(groups, table, a, acc);
+    dot_step<Format, T, N, P, 5>(groups, table, a, acc);
+    dot_step<Format, T, N, P, 6>(groups, table, a, acc);
+    dot_step<Format, T, N, P, 7>(groups, table, a, acc);
+  }
+  for (int p = 0; p < P; ++p) from_pairs(acc[p]);
+}
+
+/// One group of 32 columns with one scale: out += (Σ codes·a)·scale·a_scale + offset·a_sum.
+template <class Format, int T, int N, int P>
+inline void group_of_32(const uint8_t* const (&codes)[P], const std::array<Params<Format>, P>& params,
+                        int64_t g, const Table& table, const uint8_t* act, F (&out)[P][N]) {
   const auto* scale = reinterpret_cast<const float*>(act + 32 * T);
-  const auto* minus = reinterpret_cast<const int32_t*>(act + 40 * T);
-  I acc[N];
-  start<Format, N>(minus, acc);
-  dot_step<Format, T, N, 0>(codes, table, a, acc);
-  dot_step<Format, T, N, 1>(codes, table, a, acc);
-  dot_step<Format, T, N, 2>(codes, table, a, acc);
-  dot_step<Format, T, N, 3>(codes, table, a, acc);
-  dot_step<Format, T, N, 4>(codes, table, a, acc);
-  dot_step<Format, T, N, 5>(codes, table, a, acc);
-  dot_step<Format, T, N, 6>(codes, table, a, acc);
-  dot_step<Format, T, N, 7>(codes, table, a, acc);
-  from_pairs(acc);
-  const F s = params.scale(g, 0);
-  for (int t = 0; t < N; ++t) out[t] = fma(to_float(acc[t]), mul(s, set(scale[t])), out[t]);
-  if constexpr (Format::kOffset) {
-    const F o = params.offset(g, 0);
-    for (int t = 0; t < N; ++t) {
-      const F sum = set(scale[T + t]);
-      out[t] = fma(Format::kSuper ? neg(o) : o, sum, out[t]);
+  I acc[P][N];
+  dot_steps<Format, T, 0, 8>(codes, table, act, reinterpret_cast<const int32_t*>(act + 40 * T), acc);
+  for (int p = 0; p < P; ++p) {
+    const F s = params[p].scale(g, 0);
+    for (int t = 0; t < N; ++t) out[p][t] = fma(to_float(acc[p][t]), mul(s, set(scale[t])), out[p][t]);
+    if constexpr (Format::kOffset) {
+      const F o = params[p].offset(g, 0);
+      for (int t = 0; t < N; ++t) {
+        const F sum = set(scale[T + t]);
+        out[p][t] = fma(Format::kSuper ? neg(o) : o, sum, out[p][t]);
+      }
     }
   }
 }
 
 /// One group of two sub-blocks of 16 columns. `minus` sums are negative already, so offsets enter with their
 /// own sign turned: out += a_scale·(s₀·dot₀ + s₁·dot₁ + m₀·minus₀ + m₁·minus₁).
-template <class Format, int T, int N>
-inline void group_of_16(const uint8_t* codes, const Params<Format>& params, int64_t g, const Table& table,
-                        const uint8_t* act, F (&out)[N]) {
-  const auto* a = reinterpret_cast<const int8_t*>(act);
+template <class Format, int T, int N, int P>
+inline void group_of_16(const uint8_t* const (&codes)[P], const std::array<Params<Format>, P>& params,
+                        int64_t g, const Table& table, const uint8_t* act, F (&out)[P][N]) {
   const auto* scale = reinterpret_cast<const float*>(act + 32 * T);
   const auto* minus = reinterpret_cast<const int32_t*>(act + 44 * T);
-  I acc[N];
-  F both[N];
-  start<Format, N>(minus, acc);
-  dot_step<Format, T, N, 0>(codes, table, a, acc);
-  dot_step<Format, T, N, 1>(codes, table, a, acc);
-  dot_step<Format, T, N, 2>(codes, table, a, acc);
-  dot_step<Format, T, N, 3>(codes, table, a, acc);
-  from_pairs(acc);
-  const F s0 = params.scale(g, 0);
-  for (int t = 0; t < N; ++t) both[t] = mul(to_float(acc[t]), s0);
-  start<Format, N>(minus + T, acc);
-  dot_step<Format, T, N, 4>(codes, table, a, acc);
-  dot_step<Format, T, N, 5>(codes, table, a, acc);
-  dot_step<Format, T, N, 6>(codes, table, a, acc);
-  dot_step<Format, T, N, 7>(codes, table, a, acc);
-  from_pairs(acc);
-  const F s1 = params.scale(g, 1);
-  for (int t = 0; t < N; ++t) both[t] = fma(to_float(acc[t]), s1, both[t]);
-  if constexpr (Format::kOffset) {
-    const F m0 = params.offset(g, 0), m1 = params.offset(g, 1);
-    for (int t = 0; t < N; ++t) {
-      both[t] = fma(to_float(seti(minus[t])), m0, both[t]);
-      both[t] = fma(to_float(seti(minus[T + t])), m1, both[t]);
+  I acc[P][N];
+  F both[P][N];
+  dot_steps<Format, T, 0, 4>(codes, table, act, minus, acc);
+  for (int p = 0; p < P; ++p) {
+    const F s0 = params[p].scale(g, 0);
+    for (int t = 0; t < N; ++t) both[p][t] = mul(to_float(acc[p][t]), s0);
+  }
+  dot_steps<Format, T, 4, 4>(codes, table, act, minus + T, acc);
+  for (int p = 0; p < P; ++p) {
+    const F s1 = params[p].scale(g, 1);
+    for (int t = 0; t < N; ++t) both[p][t] = fma(to_float(acc[p][t]), s1, both[p][t]);
+    if constexpr (Format::kOffset) {
+      const F m0 = params[p].offset(g, 0), m1 = params[p].offset(g, 1);
+      for (int t = 0; t < N; ++t) {
+        both[p][t] = fma(to_float(seti(minus[t])), m0, both[p][t]);
+        both[p][t] = fma(to_float(seti(minus[T + t])), m1, both[p][t]);
+      }
     }
+    for (int t = 0; t < N; ++t) out[p][t] = fma(both[p][t], set(scale[t]), out[p][t]);
   }
-  for (int t = 0; t < N; ++t) out[t] = fma(both[t], set(scale[t]), out[t]);
 }
 
-/// The first `groups` groups of a chunk.
-template <class Format, int T, int N>
-inline void int8_chunk(const uint8_t* chunk, int64_t groups, const Table& table, const uint8_t* act, F (&out)[N]) {
+/// The first `groups` groups of a chunk of P panels that lie `panel_bytes` apart.
+template <class Format, int T, int N, int P>
+inline void int8_chunk(const uint8_t* chunk, int64_t panel_bytes, int64_t groups, const Table& table,
+                       const uint8_t* act, F (&out)[P][N]) {
   using Layout = PanelLayout<Format>;
-  const Params<Format> params(chunk);
-  const uint8_t* codes = chunk + Layout::kParamBytes;
-  for (int64_t i = 0; i < groups; ++i, codes += Layout::kCodeBytes, act += T * kInt8GroupBytes) {
+  const auto params = [&]<int... I>(std::integer_sequence<int, I...>) {
+    return std::array<Params<Format>, P>{Params<Format>(chunk + I * panel_bytes)...};
+  }
+  (std::make_integer_sequence<int, P>{});
+  const uint8_t* codes[P];
+  for (int p = 0; p < P; ++p) codes[p] = chunk + p * panel_bytes + Layout::kParamBytes;
+  for (int64_t i = 0; i < groups; ++i, act += T * kInt8GroupBytes) {
     if constexpr (Format::kSub == 32)
-      group_of_32<Format, T, N>(codes, params, i, table, act, out);
+      group_of_32<Format, T, N, P>(codes, params, i, table, act, out);
     else
-      group_of_16<Format, T, N>(codes, params, i, table, act, out);
+      group_of_16<Format, T, N, P>(codes, params, i, table, act, out);
+    for (int p = 0; p < P; ++p) codes[p] += Layout::kCodeBytes;
   }
 }
 
-/// N of the T tokens of a tile; act and out point at the first of them.
-template <class Format, int T, int N>
-void int8_tile(const uint8_t* panel, int64_t groups, const uint8_t* act, F (&out)[N]) {
+/// N of the T tokens of a tile against P panels; act and out point at the first of them.
+template <class Format, int T, int N, int P>
+void int8_tile(const uint8_t* panel, int64_t groups, const uint8_t* act, F (&out)[P][N]) {
   using Layout = PanelLayout<Format>;
+  const int64_t panel_bytes = Layout::bytes(groups * 32);
   Table table{};
   if constexpr (Format::kTable != nullptr) table = load_table(Format::kTable);
-  for (int t = 0; t < N; ++t) out[t] = set(0.0F);
+  for (int p = 0; p < P; ++p) {
+    for (int t = 0; t < N; ++t) out[p][t] = set(0.0F);
+  }
   int64_t left = groups;
   for (; left >= Layout::kChunkGroups; left -= Layout::kChunkGroups) {
-    int8_chunk<Format, T, N>(panel, Layout::kChunkGroups, table, act, out);
+    int8_chunk<Format, T, N, P>(panel, panel_bytes, Layout::kChunkGroups, table, act, out);
     panel += Layout::kChunkBytes;
     act += Layout::kChunkGroups * T * kInt8GroupBytes;
   }
-  if (!Format::kSuper && left > 0) int8_chunk<Format, T, N>(panel, left, table, act, out);
+  if (!Format::kSuper && left > 0) int8_chunk<Format, T, N, P>(panel, panel_bytes, left, table, act, out);
 }
 
 template <int T>
@@ -201,12 +221,39 @@ inline void store_tile(const F (&out)[T], int64_t count, int64_t rows, const flo
   }
 }
 
-template <class Format, int T>
+/// N tokens of a tile of T against P panels, of which `rows` rows are stored, `count` tokens of them.
+template <class Format, int T, int N, int P>
 LISSOM_FLATTEN void int8_run_tile(const uint8_t* panel, int64_t groups, const uint8_t* act, int64_t count,
                                   int64_t rows, const float* bias, float* y, int64_t stride) {
-  F out[T];
-  int8_tile<Format, T, T>(panel, groups, act, out);
-  store_tile<T>(out, count, rows, bias, y, stride);
+  F out[P][N];
+  int8_tile<Format, T, N, P>(panel, groups, act, out);
+  for (int64_t p = 0; p < P; ++p, rows -= kPanelRows) {
+    store_tile<N>(out[p], count, rows < kPanelRows ? rows : kPanelRows,
+                  bias == nullptr ? nullptr : bias + p * kPanelRows, y + p * kPanelRows, stride);
+  }
+}
+
+/// A tile of T tokens against the panels of up to 32 rows. Where there are registers for it, two panels take
+/// half of the tokens each time: an activation is loaded once for both, and loading is what a large tile waits
+/// for.
+template <class Format, int T>
+inline void int8_run_panels(const uint8_t* panel, int64_t groups, const uint8_t* act, int64_t count,
+                            int64_t rows, const float* bias, float* y, int64_t stride) {
+  if constexpr (T >= 8) {
+    constexpr int kHalf = T / 2;
+    if (rows > kPanelRows) {
+      for (int64_t t = 0; t < count; t += kHalf) {
+        int8_run_tile<Format, T, kHalf, 2>(panel, groups, act + 4 * t, count - t < kHalf ? count - t : kHalf,
+                                           rows, bias, y + t * stride, stride);
+      }
+      return;
+    }
+  }
+  for (int64_t r = 0; r < rows; r += kPanelRows) {
+    int8_run_tile<Format, T, T, 1>(panel, groups, act, count, rows - r < kPanelRows ? rows - r : kPanelRows,
+                                   bias == nullptr ? nullptr : bias + r, y + r, stride);
+    panel += PanelLayout<Format>::bytes(groups * 32);
+  }
 }
 
 template <class Format>
@@ -219,20 +266,22 @@ void int8_run(const uint8_t* panel, const PreparedInput& x, int64_t first, int64
     float* out = y + i * kTile * stride;
     switch (padded_tile(count)) {
       case 1:
-        int8_run_tile<Format, 1>(panel, groups, act, count, rows, bias, out, stride);
+        int8_run_panels<Format, 1>(panel, groups, act, count, rows, bias, out, stride);
         break;
       case 2:
-        int8_run_tile<Format, 2>(panel, groups, act, count, rows, bias, out, stride);
+        int8_run_panels<Format, 2>(panel, groups, act, count, rows, bias, out, stride);
         break;
       case 4:
-        if constexpr (kTile >= 4) int8_run_tile<Format, 4>(panel, groups, act, count, rows, bias, out, stride);
+        if constexpr (kTile >= 4)
+          int8_run_panels<Format, 4>(panel, groups, act, count, rows, bias, out, stride);
         break;
       case 8:
-        if constexpr (kTile >= 8) int8_run_tile<Format, 8>(panel, groups, act, count, rows, bias, out, stride);
+        if constexpr (kTile >= 8)
+          int8_run_panels<Format, 8>(panel, groups, act, count, rows, bias, out, stride);
         break;
       default:
         if constexpr (kTile >= 12)
-          int8_run_tile<Format, 12>(panel, groups, act, count, rows, bias, out, stride);
+          int8_run_panels<Format, 12>(panel, groups, act, count, rows, bias, out, stride);
     }
   }
 }

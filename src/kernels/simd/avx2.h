@@ -1,11 +1,13 @@
 // See simd/scalar.h for what each operation means.
 #include <immintrin.h>
 
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include "base/half.h"
 #include "kernels/table.h"

@@ -6,17 +6,21 @@
 #endif
 #include <immintrin.h>
 
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include "base/half.h"
 #include "kernels/table.h"
 
 #define LISSOM_TARGET_NAMESPACE avx512_target
 #define LISSOM_AVX512 1
+// Accumulators that are handed to a function by reference lie in memory.
+#define LISSOM_FLATTEN __attribute__((flatten))
 
 // LISSOM_AVX512_BF16: with its products too.
 #if defined(__clang__) && defined(LISSOM_AVX512_BF16)

@@ -2,11 +2,13 @@
 // neon_dotprod.h and neon_i8mm.h name the target, include this and add their dot products.
 #include <arm_neon.h>
 
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include "base/half.h"
 #include "kernels/table.h"

@@ -3,11 +3,13 @@
 //
 // The same small set of operations for each target, on F (16 floats), I (16 int32) and B (64 bytes). Every
 // operation is exact or correctly rounded and reductions have one order, so all targets give the same bits.
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include "base/half.h"
 #include "kernels/table.h"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Speed of lissom and of llama.cpp on the same GGUF files, alternating, as a markdown table.
+"""Speed of lissom, of llama.cpp and of its relatives on the same GGUF files, alternating, as a markdown table.
 
-    bench/llama_cpp_speed.py SmolLM2-F16.gguf [--types Q8_0,Q4_K] [--threads 1,2] [--rounds 3]
+    bench/llama_cpp_speed.py SmolLM2-F16.gguf [--types Q8_0,Q4_K] [--threads 1,2] [--rounds 3] [--bench NAME=LLAMA-BENCH]
 
 MODEL is a full-precision GGUF (F32, F16 or BF16); llama-quantize --pure makes the others from it, kept beside it.
 llama.cpp's programs are looked for in LISSOM_LLAMA_CPP_BIN (default .setup/llama.cpp/bin), lissom in LISSOM_BIN
@@ -52,8 +52,8 @@ def ours(path, threads, args):
     return r["prompt_tokens_per_second"], r["generate_tokens_per_second"]
 
 
-def theirs(path, threads, args):
-    rows = json.loads(output(LLAMA / "llama-bench", "-m", path, "-t", threads, "-p", args.prompt, "-n", args.generate,
+def theirs(program, path, threads, args):
+    rows = json.loads(output(program, "-m", path, "-t", threads, "-p", args.prompt, "-n", args.generate,
                              "-r", args.repeats, "-o", "json"))
     return tuple(statistics.median(row["samples_ts"]) for row in sorted(rows, key=lambda r: -r["n_prompt"]))
 
@@ -68,17 +68,21 @@ def main():
     parser.add_argument("--generate", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=3, help="timed runs of one start of a program")
     parser.add_argument("--rounds", type=int, default=3, help="starts of each program")
+    parser.add_argument("--bench", action="append", default=[], metavar="NAME=PATH", help="a further llama-bench")
     args = parser.parse_args()
-    print("| type | threads | prompt: lissom | llama.cpp | ratio | generation: lissom | llama.cpp | ratio |")
-    print("|---|---:|---:|---:|---:|---:|---:|---:|")
+    peers = {"llama.cpp": LLAMA / "llama-bench"} | dict(b.split("=", 1) for b in args.bench)
+    columns = " | ".join(["lissom", *peers, "ratio"])
+    print(f"| type | threads | prompt: {columns} | generation: {columns} |")
+    print("|---|---:|" + "---:|" * (2 * len(peers) + 4))
     for kind in args.types.split(","):
         path = quantized(args.model, kind, args.imatrix)
         for threads in args.threads.split(","):
-            rounds = [(ours(path, threads, args), theirs(path, threads, args)) for _ in range(args.rounds)]
+            rounds = [(ours(path, threads, args), *(theirs(p, path, threads, args) for p in peers.values()))
+                      for _ in range(args.rounds)]  # fmt: skip
             cells = []
             for which in (0, 1):
-                a, b = (statistics.median(r[side][which] for r in rounds) for side in (0, 1))
-                cells += [f"{a:.0f}", f"{b:.0f}", f"{a / b:.2f}"]
+                mine, *others = (statistics.median(r[side][which] for r in rounds) for side in range(len(peers) + 1))
+                cells += [f"{v:.0f}" for v in (mine, *others)] + [f"{mine / max(others):.2f}"]
             print(f"| {kind} | {threads} | " + " | ".join(cells) + " |", flush=True)
 
 

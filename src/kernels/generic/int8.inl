@@ -181,6 +181,10 @@ inline void int8_chunk(const uint8_t* chunk, int64_t panel_bytes, int64_t groups
   (std::make_integer_sequence<int, P>{});
   const uint8_t* codes[P];
   for (int p = 0; p < P; ++p) codes[p] = chunk + p * panel_bytes + Layout::kParamBytes;
+  // A chunk of which a third and more are parameters is two streams to the hardware's prefetchers, which lose both.
+  if constexpr (T == 1 && Format::kSuper && 3 * Layout::kParamBytes > Layout::kChunkBytes) {
+    for (int64_t i = 0; i < Layout::kChunkBytes; i += 64) __builtin_prefetch(chunk + 2 * Layout::kChunkBytes + i);
+  }
   for (int64_t i = 0; i < groups; ++i, act += T * kInt8GroupBytes) {
     if constexpr (Format::kSub == 32)
       group_of_32<Format, T, N, P>(codes, params, i, table, act, out);

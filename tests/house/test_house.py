@@ -139,7 +139,7 @@ def bench_with(target):
     if target is not None:
         environment["LISSOM_FORCE_TARGET"] = target
     words = [PROGRAM, "bench", ROOT / "tests/golden/llama", "--prompt", "4", "--generate", "1", "--repeats", "1"]
-    return subprocess.run([*words, "--json"], capture_output=True, text=True, env=environment, timeout=60)
+    return subprocess.run([*words, "--no-probe", "--json"], capture_output=True, text=True, env=environment, timeout=60)
 
 
 def test_the_forced_target_takes_effect():

@@ -141,6 +141,7 @@ void product(benchmark::State& state, const Machine& machine, const Codec& codec
        input == Input::int8   ? limits.int8_ops_per_second
        : input == Input::bf16 ? limits.bf16_ops_per_second
                               : limits.f32_ops_per_second);
+  state.SetLabel(input == Input::int8 ? "int8_tops" : input == Input::bf16 ? "bf16_tflops" : "f32_tflops");
   if (m > 1) return;
   rate(state, "GB/s", bytes, 1e9);
   rate(state, "of_bandwidth", bytes, limits.read_bytes_per_second);
@@ -187,6 +188,7 @@ void attend(benchmark::State& state, const Machine& machine, CacheType type, boo
   state.SetItemsProcessed(state.iterations() * queries);
   rate(state, "TFLOPS", ops, 1e12);
   rate(state, "of_peak", ops, machine.limits.f32_ops_per_second);
+  state.SetLabel("f32_tflops");
   if (prompt) return;
   const auto bytes = static_cast<double>(2 * layers * cached * row);
   rate(state, "GB/s", bytes, 1e9);

@@ -3,7 +3,7 @@
 the repetitions.
 
 usage: kernels_bench --benchmark_repetitions=3 --benchmark_format=json >k.json; roofline.py k.json...
-Several files (of parts of the suite, by --benchmark_filter) make one table.
+Several files (of parts of the suite, by --benchmark_filter) make one table; of their probes the highest figures count.
 """
 import json
 import sys
@@ -16,7 +16,7 @@ def load(paths):
         with open(path) as file:
             result = json.load(file)
         for key, value in result["context"].items():
-            context[key] = max(context.get(key, ""), value) if isinstance(value, str) else value
+            context[key] = max(float(value), context.get(key, 0)) if "/threads:" in key else value
         for run in result["benchmarks"]:
             if run.get("run_type") == "aggregate":
                 continue
@@ -24,9 +24,16 @@ def load(paths):
             count = int(count.split("/")[0])
             threads += [count] if count not in threads else []
             best = found.setdefault(name, {}).setdefault(count, {})
-            for key in ("TOPS", "TFLOPS", "of_peak", "GB/s", "of_bandwidth", "items_per_second"):
+            best["peak"] = run.get("label", "")
+            for key in ("TOPS", "TFLOPS", "GB/s", "items_per_second"):
                 if key in run:
                     best[key] = max(best.get(key, 0), run[key])
+    for counts in found.values():
+        for count, best in counts.items():
+            if best["peak"]:  # the label: which of the probe's figures is the limit; only such are bound by memory
+                best["of_peak"] = best.get("TOPS", best.get("TFLOPS")) / context[f"{best['peak']}/threads:{count}"]
+                if "GB/s" in best:
+                    best["of_bandwidth"] = best["GB/s"] / context[f"read_gb_per_second/threads:{count}"]
     return context, sorted(threads), found
 
 
@@ -35,7 +42,7 @@ def cell(counters, key, digits):
 
 
 def share(counters, key):
-    return f"{counters[key]:.0%}" if key in counters else ""
+    return f"{counters[key]:.0%}".replace("%", " %") if key in counters else ""
 
 
 def row(name, cells):

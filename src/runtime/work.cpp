@@ -39,11 +39,11 @@ struct Counter {
   }
   void lookup(WeightId id) {
     const HeldWeight& held = model.weight(id);
-    if (held.matrix != nullptr)
-      work.weight_bytes += rows * static_cast<int64_t>(held.matrix->bytes()) / held.matrix->rows();
-    else if (held.table != nullptr)
-      work.weight_bytes +=
-          rows * static_cast<int64_t>(held.table->view.data.size()) / held.table->view.info.shape.rows();
+    const bool matrix = held.matrix != nullptr;
+    if (!matrix && held.table == nullptr) return;
+    const auto bytes = static_cast<int64_t>(matrix ? held.matrix->bytes() : held.table->view.data.size());
+    const int64_t of = matrix ? held.matrix->rows() : held.table->view.info.shape.rows();
+    work.weight_bytes += rows * bytes / std::max<int64_t>(of, 1);
   }
 
   void operator()(const Rows& step) {

@@ -10,7 +10,6 @@ namespace {
 
 using testing::tiny_model;
 using testing::TinyModel;
-using testing::TinyOptions;
 
 // The tiny model of the default options: 2 blocks, width 64, heads of 16, 96 words.
 constexpr int64_t kQkv = (64 + 32 + 32) * 64, kAfter = 64 * 64 + 3 * 96 * 64, kHead = 96 * 64;

@@ -82,9 +82,10 @@ double probe_peak(const PeakKernel& kernel, ThreadPool& pool, double seconds) {
 Result<MachineLimits> probe_machine(Target target, ThreadPool& pool, const ProbeOptions& options) {
   const KernelTable& table = kernel_table(target);
   const int64_t buffer = options.buffer_bytes > 0 ? options.buffer_bytes : default_buffer();
-  const double each = options.seconds / 5;
+  // Arithmetic soon shows its peak; memory is shared with whatever else the host runs, and has its moments.
+  const double each = options.seconds / 10;
   MachineLimits limits;
-  LISSOM_TRY(limits.read_bytes_per_second, probe_memory(table, pool, 2 * each, buffer));
+  LISSOM_TRY(limits.read_bytes_per_second, probe_memory(table, pool, 7 * each, buffer));
   limits.int8_ops_per_second = probe_peak(table.int8_peak, pool, each);
   limits.f32_ops_per_second = probe_peak(table.f32_peak, pool, each);
   limits.bf16_ops_per_second = probe_peak(table.bf16_peak, pool, each);

@@ -42,7 +42,7 @@ def cell(counters, key, digits):
 
 
 def share(counters, key):
-    return f"{counters[key]:.0%}".replace("%", " %") if key in counters else ""
+    return f"{counters[key]:.0%}" if key in counters else ""
 
 
 def row(name, cells):

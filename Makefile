@@ -7,14 +7,14 @@ BIN := build/release/lissom
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help demo test build engine unit peers-test peers setup-build setup-test setup-aarch64 format format-check lint asan tsan aarch64 older-cpus fuzz install-test clean
+.PHONY: help demo test build engine unit peers-test peers setup-build setup-test setup-aarch64 setup-bench format format-check lint asan tsan aarch64 older-cpus fuzz install-test instruction-counts bench clean
 
 help:
 	@echo "make demo   compress a real model at three targets, with proof   (sets up what it needs)"
 	@echo "make test   everything that must hold                            (sets up what it needs)"
 	@echo "make build  the program: $(BIN)"
 	@echo "make engine the program with LibTorch, which learns better values"
-	@echo "also: unit peers-test format format-check lint asan tsan aarch64 older-cpus fuzz install-test bench clean"
+	@echo "also: unit peers-test format format-check lint asan tsan aarch64 older-cpus fuzz install-test instruction-counts bench clean"
 
 # ---------------------------------------------------------------- set-up
 
@@ -119,6 +119,23 @@ fuzz: setup-test
 
 install-test: build
 	examples/next_token/check.sh build/release .setup/install-test tests/golden/llama
+
+# Instructions of each hot kernel on small fixed shapes, against bench/instruction_counts.json: no clock, so a busy machine
+# does not matter. UPDATE=1 writes what is counted here.
+instruction-counts: setup-test build
+	@cmake --build --preset release --target tool_instruction_counts
+	@tools/timed.sh "instruction counts" tools/instruction_counts.py build/release/tools/instruction_counts \
+	  bench/instruction_counts.json $(if $(UPDATE),--update)
+
+# ---------------------------------------------------------------- speed
+
+# kernels_bench measures each kernel; docs/benchmarks.md says how.
+setup-bench: setup-test
+	@tools/setup_debian.sh requirements/debian-bench.txt
+
+bench: setup-bench build
+	@cmake --preset release -DLISSOM_BENCH=ON >/dev/null
+	cmake --build --preset release --target kernels_bench
 
 clean:
 	rm -rf build demo

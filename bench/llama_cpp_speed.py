@@ -48,7 +48,7 @@ def quantized(model, kind, imatrix):
 
 def ours(path, threads, args):
     r = json.loads(output(LISSOM, "bench", path, "--threads", threads, "--prompt", args.prompt, "--generate",
-                          args.generate, "--repeats", args.repeats, "--json"))
+                          args.generate, "--repeats", args.repeats, "--no-probe", "--json"))
     return r["prompt_tokens_per_second"], r["generate_tokens_per_second"]
 
 

@@ -57,7 +57,7 @@ def main():
             row(name, "compress, memory", foretold["compress_memory_bytes"] / 1e6, peak / 1e6, "MB")
             _, peak = measured([a.lissom, "run", out, "-p", "a " * 4000, "-n", 16, "--ctx", 4096, "--ignore-eos", "-q"])
             row(name, "run at 4096, memory", foretold["run_memory_bytes"] / 1e6, peak / 1e6, "MB")
-            speed = json.loads(subprocess.run([a.lissom, "bench", out, "--json", "-q"], capture_output=True, check=True).stdout)
+            speed = json.loads(subprocess.run([a.lissom, "bench", out, "--no-probe", "--json", "-q"], capture_output=True, check=True).stdout)
             row(name, "generation", foretold["generate_tokens_per_second"], speed["generate_tokens_per_second"], "t/s")
             row(name, "prompt", foretold["prompt_tokens_per_second"], speed["prompt_tokens_per_second"], "t/s")
             if a.text:

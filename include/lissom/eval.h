@@ -46,17 +46,33 @@ struct EvalResult {
                                           std::string_view text, const EvalOptions& options,
                                           const Progress& progress);
 
+/// What the machine does at most with as many threads and the same kernels, measured just before; an operation
+/// is a multiplication or an addition. 0: not measured, or the machine has no such instruction.
+struct MachinePeak {
+  double read_bytes_per_second = 0;  ///< from memory
+  double int8_ops_per_second = 0, bf16_ops_per_second = 0, f32_ops_per_second = 0;
+};
+
+/// Operations are those of the products with weights, averages over the tokens: docs/benchmarks.md.
 struct BenchResult {
   std::string target;  ///< the kernels that ran: "scalar", "avx2" or "avx512"
   int threads = 0;
   int64_t prompt = 0, generate = 0;
   double prompt_tokens_per_second = 0, generate_tokens_per_second = 0, load_seconds = 0;
-  uint64_t peak_rss = 0;
+  double prompt_int8_ops = 0, prompt_bf16_ops = 0, prompt_f32_ops = 0;  ///< per token
+  double generate_bytes = 0;  ///< per token: weights as they are held, and the cached keys and values
+  MachinePeak peak;
+  double prompt_share = 0;    ///< of the peaks: the time that the operations take at them, over the time taken
+  double generate_share = 0;  ///< of the memory's bandwidth
+  uint64_t peak_rss = 0;      ///< bytes, of the process while the model was loaded and run
 };
+/// prompt_share of a result whose other fields are known; 0 where the peak of what it does is not.
+[[nodiscard]] double share_of_peak(const BenchResult& result);
 struct BenchOptions {
   std::vector<int> threads{0};
   int64_t prompt = 512, generate = 64;
-  int repeats = 3;  ///< the median is reported
+  int repeats = 3;    ///< the median is reported
+  bool probe = true;  ///< measure the machine's peaks: two seconds for each thread count
 };
 [[nodiscard]] Result<std::vector<BenchResult>> bench(const Checkpoint& model, const BenchOptions& options,
                                                      const Progress& progress);

@@ -1,10 +1,13 @@
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 #include "base/cpu.h"
+#include "base/threads.h"
+#include "eval/peak_memory.h"
+#include "kernels/probe.h"
 #include "lissom/eval.h"
+#include "runtime/work.h"
 
 namespace lissom {
 namespace {
@@ -18,12 +21,6 @@ double median(std::vector<double> values) {
   const auto middle = values.begin() + static_cast<int64_t>(values.size() / 2);
   std::nth_element(values.begin(), middle, values.end());
   return *middle;
-}
-
-uint64_t peak_rss() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return static_cast<uint64_t>(usage.ru_maxrss) * 1024;
 }
 
 /// Ids without meaning: speed does not depend on them.
@@ -55,6 +52,35 @@ Result<double> time_generation(Session& session, std::span<const int32_t> ids) {
   return static_cast<double>(ids.size()) / seconds_since(begin);
 }
 
+Result<MachinePeak> probe(Target target, int threads) {
+  ThreadPool pool(threads);
+  LISSOM_TRY(const kernels::MachineLimits found, kernels::probe_machine(target, pool));
+  return MachinePeak{found.read_bytes_per_second, found.int8_ops_per_second, found.bf16_ops_per_second,
+                     found.f32_ops_per_second};
+}
+
+/// What the tokens cost, and how near to the machine's peaks that was.
+Result<void> account(const Model& model, BenchResult& result) {
+  if (result.prompt > 0) {
+    LISSOM_TRY(const runtime::Work work, runtime::work_of_prompt(model, result.prompt));
+    const auto tokens = static_cast<double>(result.prompt);
+    result.prompt_int8_ops = static_cast<double>(work.int8_ops) / tokens;
+    result.prompt_bf16_ops = static_cast<double>(work.bf16_ops) / tokens;
+    result.prompt_f32_ops = static_cast<double>(work.f32_ops) / tokens;
+    result.prompt_share = share_of_peak(result);
+  }
+  if (result.generate > 0) {
+    LISSOM_TRY(const runtime::Work work, runtime::work_of(model, 1, 1));
+    LISSOM_TRY(const int64_t cache, runtime::cache_bytes_of_generation(model, result.generate));
+    result.generate_bytes = static_cast<double>(work.weight_bytes) +
+                            static_cast<double>(cache) / static_cast<double>(result.generate);
+    if (result.peak.read_bytes_per_second > 0)
+      result.generate_share =
+          result.generate_bytes * result.generate_tokens_per_second / result.peak.read_bytes_per_second;
+  }
+  return {};
+}
+
 struct Job {
   const Checkpoint& checkpoint;
   const BenchOptions& options;
@@ -75,6 +101,10 @@ struct Job {
     LISSOM_TRY(const Target target, active_target());
     result.target = target_name(target);
     result.prompt = options.prompt;
+    if (options.probe) {
+      LISSOM_TRY(result.peak, probe(target, threads));
+    }
+    forget_peak_memory();
     const auto begin = Clock::now();
     LISSOM_TRY(auto model, Model::load(checkpoint, runtime));
     result.load_seconds = seconds_since(begin);
@@ -100,12 +130,24 @@ struct Job {
     }
     if (!prompt.empty()) result.prompt_tokens_per_second = median({prompt.begin() + 1, prompt.end()});
     if (!generate.empty()) result.generate_tokens_per_second = median({generate.begin() + 1, generate.end()});
-    result.peak_rss = peak_rss();
+    result.peak_rss = peak_memory();
+    LISSOM_CHECK(account(*model, result));
     return result;
   }
 };
 
 }  // namespace
+
+double share_of_peak(const BenchResult& result) {
+  double seconds = 0;  // of a token, at the peaks
+  for (const auto& [ops, rate] : {std::pair(result.prompt_int8_ops, result.peak.int8_ops_per_second),
+                                  std::pair(result.prompt_bf16_ops, result.peak.bf16_ops_per_second),
+                                  std::pair(result.prompt_f32_ops, result.peak.f32_ops_per_second)}) {
+    if (ops > 0 && rate <= 0) return 0;
+    if (ops > 0) seconds += ops / rate;
+  }
+  return seconds * result.prompt_tokens_per_second;
+}
 
 Result<std::vector<BenchResult>> bench(const Checkpoint& model, const BenchOptions& options,
                                        const Progress& progress) {

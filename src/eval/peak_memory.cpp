@@ -20,4 +20,10 @@ uint64_t peak_memory() {
   return 0;
 }
 
+void forget_peak_memory() {
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen("/proc/self/clear_refs", "we"),
+                                                             std::fclose);
+  if (file) std::fputs("5", file.get());
+}
+
 }  // namespace lissom

@@ -50,6 +50,12 @@ struct AttentionTask {
   float* partial;
 };
 
+/// A loop of one arithmetic instruction over registers: what probe.h times.
+struct PeakKernel {
+  void (*run)(int64_t rounds);  ///< null where the CPU has no such instruction
+  int64_t ops;                  ///< of a round, two for each multiply-accumulate
+};
+
 struct KernelTable {
   int tile;
   /// Tokens first … first+count-1 of x into one tile.
@@ -78,35 +84,46 @@ struct KernelTable {
   void (*bf16_attention)(const AttentionArgs& args, const AttentionTask& task, float* scratch);
   /// Adds up the partial results of one row; the chunks lie `stride` floats apart.
   void (*attention_merge)(const float* partial, int64_t chunks, int64_t stride, int64_t head_dim, float* out);
+
+  /// Loads `bytes`, a multiple of 256, and nothing else.
+  void (*read_memory)(const uint8_t* p, int64_t bytes);
+  PeakKernel int8_peak, f32_peak, bf16_peak;
 };
 
 namespace scalar_target {
 void fill_int8(KernelTable& table);
 void fill_float(KernelTable& table);
 void fill_ops(KernelTable& table);
+void fill_peaks(KernelTable& table);
 }  // namespace scalar_target
 namespace avx2_target {
 void fill_int8(KernelTable& table);
 void fill_float(KernelTable& table);
 void fill_ops(KernelTable& table);
+void fill_peaks(KernelTable& table);
 }  // namespace avx2_target
 namespace avx512_target {
 void fill_bf16(KernelTable& table);
+void fill_bf16_peak(KernelTable& table);
 void fill_int8(KernelTable& table);
 void fill_float(KernelTable& table);
 void fill_ops(KernelTable& table);
+void fill_peaks(KernelTable& table);
 }  // namespace avx512_target
 namespace neon_target {
 void fill_int8(KernelTable& table);
 void fill_float(KernelTable& table);
 void fill_ops(KernelTable& table);
+void fill_peaks(KernelTable& table);
 }  // namespace neon_target
 // Beside what neon has:
 namespace neon_dotprod_target {
 void fill_int8(KernelTable& table);
+void fill_peaks(KernelTable& table);
 }  // namespace neon_dotprod_target
 namespace neon_i8mm_target {
 void fill_int8(KernelTable& table);
+void fill_peaks(KernelTable& table);
 }  // namespace neon_i8mm_target
 
 /// The target must be among supported_targets().

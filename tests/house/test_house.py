@@ -139,7 +139,7 @@ def bench_with(target):
     if target is not None:
         environment["LISSOM_FORCE_TARGET"] = target
     words = [PROGRAM, "bench", ROOT / "tests/golden/llama", "--prompt", "4", "--generate", "1", "--repeats", "1"]
-    return subprocess.run([*words, "--json"], capture_output=True, text=True, env=environment, timeout=60)
+    return subprocess.run([*words, "--no-probe", "--json"], capture_output=True, text=True, env=environment, timeout=60)
 
 
 def test_the_forced_target_takes_effect():
@@ -158,6 +158,33 @@ def test_the_forced_target_takes_effect():
             assert json.loads(done.stdout)["target"] == target
         else:
             assert done.returncode == 2 and "LISSOM_FORCE_TARGET" in done.stderr
+
+
+def test_bench_says_how_much_of_the_machine_it_uses():
+    """Figures that belong together: rates are what a token costs times tokens per second, shares are rates over peaks."""
+    words = [PROGRAM, "bench", ROOT / "tests/golden/llama", "--prompt", "16", "--generate", "4", "--threads", "1,2"]
+    done = subprocess.run([*words, "--json"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout)["results"]
+    assert [r["threads"] for r in results] == [1, 2]
+    for r in results:
+        machine = r["machine"]
+        assert machine["read_gb_per_second"] > 0 and machine["int8_tops"] > 0 and machine["f32_tflops"] > 0
+        assert machine["bf16_tflops"] >= 0
+        gb = r["generate_bytes_per_token"] * r["generate_tokens_per_second"] * 1e-9
+        assert r["generate_gb_per_second"] == pytest.approx(gb)
+        assert r["generate_share_of_bandwidth"] == pytest.approx(gb / machine["read_gb_per_second"])
+        assert r["prompt_tops"] == pytest.approx(
+            r["prompt_int8_ops_per_token"] * r["prompt_tokens_per_second"] * 1e-12)
+        assert r["prompt_tflops"] == pytest.approx(
+            r["prompt_float_ops_per_token"] * r["prompt_tokens_per_second"] * 1e-12)
+        assert r["prompt_tops"] + r["prompt_tflops"] > 0
+        assert r["prompt_share_of_peak"] > 0
+    table = subprocess.run([*words, "--no-probe"], capture_output=True, text=True, timeout=60).stdout
+    assert "of peak" in table and "GB/s" in table and "machine" not in table
+    unprobed = json.loads(bench_with(None).stdout)
+    assert unprobed["machine"] is None and unprobed["generate_share_of_bandwidth"] is None
+    assert unprobed["generate_gb_per_second"] > 0
 
 
 @pytest.mark.parametrize("verb", ["tokenize", "info", "convert", "compress"])

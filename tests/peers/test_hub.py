@@ -42,7 +42,7 @@ def test_a_second_time_asks_for_the_listing_alone(world, hub):
 
 
 @pytest.mark.parametrize("words", [["run", "{}", "-p", "hello", "-n", "2"], ["bench", "{}", "--prompt", "4",
-                                   "--generate", "2", "--repeats", "1"], ["convert", "{}", "out.gguf"],
+                                   "--generate", "2", "--repeats", "1", "--no-probe"], ["convert", "{}", "out.gguf"],
                                    ["eval", "{}", "--text", "text.txt", "--ctx", "8", "--against", "{}"],
                                    ["compress", "{}", "--scheme", "Q8_0", "--calib", "none", "--no-verify"],
                                    ["tokenize", "{}", "hello"], ["info", "{}"]], ids=lambda w: w[0])

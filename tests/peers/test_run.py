@@ -107,12 +107,12 @@ def test_bad_input(lissom, smollm2_gguf, arguments, message):
 
 def test_bench_prints_what_it_says(lissom, smollm2_gguf):
     one = json_of(lissom, "bench", smollm2_gguf, "--threads", 1, "--prompt", 16, "--generate", 4, "--repeats", 1,
-                  "--json")
+                  "--no-probe", "--json")
     keys = ["prompt_tokens_per_second", "generate_tokens_per_second", "load_seconds", "peak_rss_bytes"]
     assert all(one[key] > 0 for key in keys)
     two = json_of(lissom, "bench", smollm2_gguf, "--threads", "1,2", "--prompt", 16, "--generate", 4, "--repeats", 1,
-                  "--json")
+                  "--no-probe", "--json")
     assert [r["threads"] for r in two["results"]] == [1, 2]
     assert all(r[key] > 0 for r in two["results"] for key in keys)
-    table = run(lissom, "bench", smollm2_gguf, "--prompt", "8", "--generate", "0", "--repeats", "1", "--quiet")
+    table = run(lissom, "bench", smollm2_gguf, "--prompt", "8", "--generate", "0", "--repeats", "1", "--no-probe", "--quiet")
     assert b"prompt tokens/s" in table.stdout

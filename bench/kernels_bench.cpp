@@ -174,6 +174,7 @@ void attend(benchmark::State& state, const Machine& machine, CacheType type, boo
   args.scale = 0.125F;
   args.causal = true;
   args.cache = type;
+  args.rounded = true;
   std::vector<std::byte> scratch;
   measure(state, machine, [&] {
     for (int64_t i = 0; i < layers; ++i) {
@@ -187,8 +188,9 @@ void attend(benchmark::State& state, const Machine& machine, CacheType type, boo
   const double ops = 4.0 * static_cast<double>(layers * kHeads * kHeadDim * seen);
   state.SetItemsProcessed(state.iterations() * queries);
   rate(state, "TFLOPS", ops, 1e12);
-  rate(state, "of_peak", ops, machine.limits.f32_ops_per_second);
-  state.SetLabel("f32_tflops");
+  const bool bf16 = prompt && kernel_table(suite.target).bf16_attention != nullptr;
+  rate(state, "of_peak", ops, bf16 ? machine.limits.bf16_ops_per_second : machine.limits.f32_ops_per_second);
+  state.SetLabel(bf16 ? "bf16_tflops" : "f32_tflops");
   if (prompt) return;
   const auto bytes = static_cast<double>(2 * layers * cached * row);
   rate(state, "GB/s", bytes, 1e9);

@@ -18,6 +18,9 @@ UPDATE = "make instruction-counts UPDATE=1"
 def counted(program):
     """The compiler, and {target: {kernel and shape: instructions}} of this machine."""
     done = subprocess.run([program], stdout=subprocess.PIPE, text=True)
+    if done.returncode == 3:  # it has said so itself
+        print("instruction counts: NOT CHECKED on this system")
+        sys.exit(0)
     if done.returncode != 0:
         sys.exit(f"{program} failed with {done.returncode}")
     compiler, *lines = done.stdout.splitlines()
@@ -34,7 +37,7 @@ def differences(table, counts):
     for target, here in counts.items():
         there = table["counts"].get(target)
         if there is None:
-            found.append(f"{target}: the table does not have it")
+            print(f"{target}: not in the table, not compared")
             continue
         for kernel in sorted(there.keys() | here.keys()):
             if kernel not in here:

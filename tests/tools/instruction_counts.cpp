@@ -54,7 +54,7 @@ class Cases {
   [[nodiscard]] const std::vector<Case>& all() const { return cases_; }
 
  private:
-  static constexpr int64_t kColumns = 256;
+  static constexpr int64_t kColumns = 256, kRows = 2 * kPanelRows;
 
   float* floats(int64_t n) {
     floats_.push_back(std::make_unique<std::vector<float>>(random_floats(n)));
@@ -89,20 +89,19 @@ class Cases {
 
   void product(const std::string& name, int64_t tokens) {
     const Codec& codec = *find_codec(name);
-    const Shape shape{kPanelRows, kColumns};
+    const Shape shape{kRows, kColumns};
     std::vector<std::byte> encoded(codec.components(shape)[0].bytes);
     const std::span<std::byte> parts[] = {encoded};
     codec.encode(shape, random_floats(shape.elements()), {}, parts);
     ThreadPool pool(1);
     matrices_.push_back(
-        std::move(*PackedMatrix::pack(target_, codec, kPanelRows, kColumns, encoded, nullptr, pool)));
+        std::move(*PackedMatrix::pack(target_, codec, kRows, kColumns, encoded, nullptr, pool)));
     const PackedMatrix& matrix = *matrices_.back();
     const PreparedInput in = prepared(matrix.input(tokens), tokens, floats(tokens * kColumns));
-    float* y = floats(tokens * kPanelRows);
-    cases_.push_back(
-        {"product_" + name,
-         std::to_string(kPanelRows) + "x" + std::to_string(kColumns) + "x" + std::to_string(tokens),
-         [&matrix, in, y] { matrix.run_panels(0, 1, in, nullptr, y, nullptr); }});
+    float* y = floats(tokens * kRows);
+    cases_.push_back({"product_" + name,
+                      std::to_string(kRows) + "x" + std::to_string(kColumns) + "x" + std::to_string(tokens),
+                      [&matrix, in, y] { matrix.run_panels(0, 2, in, nullptr, y, nullptr); }});
   }
 
   void rows() {
@@ -161,8 +160,11 @@ class Cases {
         a.scale = 0.125F;
         a.causal = true;
         a.cache = type;
-        cases_.push_back({name, std::to_string(queries) + "x" + std::to_string(a.cached),
-                          [this, a] { attention(target_, pool_, a, scratch_); }});
+        const std::string shape = std::to_string(queries) + "x" + std::to_string(a.cached);
+        cases_.push_back({name, shape, [this, a] { attention(target_, pool_, a, scratch_); }});
+        a.rounded = true;
+        if (table_.bf16_attention != nullptr && queries > 1)
+          cases_.push_back({name + "_rounded", shape, [this, a] { attention(target_, pool_, a, scratch_); }});
       }
     }
   }
@@ -179,6 +181,7 @@ class Cases {
 };
 
 constexpr int kBegin = SIGUSR1, kEnd = SIGUSR2;
+constexpr int kNoTracing = 3;  ///< exit code
 
 /// The child: each case once to warm up (memory, tables, late binding), then between the two signals.
 [[noreturn]] void run_traced(const std::vector<Case>& cases) {
@@ -246,10 +249,11 @@ int main(int argc, char** argv) {
     const std::vector<int64_t> counts = count(wanted);
     if (counts.size() != wanted.size()) {
       std::fprintf(stderr, "instruction_counts: this system does not let a process go step by step (ptrace)\n");
-      return 2;
+      return kNoTracing;
     }
+    const std::string with_bf16 = kernel_table(target).prepare_bf16 != nullptr ? "+bf16" : "";
     for (size_t i = 0; i < wanted.size(); ++i)
-      std::printf("%s %s %s %lld\n", std::string(target_name(target)).c_str(), wanted[i].name.c_str(),
-                  wanted[i].shape.c_str(), static_cast<long long>(counts[i]));
+      std::printf("%s %s %s %lld\n", (std::string(target_name(target)) + with_bf16).c_str(),
+                  wanted[i].name.c_str(), wanted[i].shape.c_str(), static_cast<long long>(counts[i]));
   }
 }

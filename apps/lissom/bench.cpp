@@ -56,6 +56,8 @@ nlohmann::json json_of(const BenchResult& r) {
 void print_json(const Options& o, const std::vector<BenchResult>& results) {
   nlohmann::json json = results.size() == 1 ? json_of(results[0]) : nlohmann::json::object();
   json["model"] = o.model;
+  json["depth"] = o.bench.depth;
+  json["sequences"] = o.bench.sequences;
   json["results"] = nlohmann::json::array();
   for (const BenchResult& r : results) json["results"].push_back(json_of(r));
   fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
@@ -144,6 +146,9 @@ void add_bench(CLI::App& app, int& exit_code) {
       .between(0, 1024);
   verb.option("--prompt", o->bench.prompt, "Tokens of the prompt").show_default();
   verb.option("--generate", o->bench.generate, "Tokens to generate, one at a time").show_default();
+  verb.option("--depth", o->bench.depth, "Positions that are there before tokens are generated").show_default();
+  verb.option("--sequences", o->bench.sequences, "Sequences that generate together; all their tokens count")
+      .show_default();
   verb.option("--repeats", o->bench.repeats, "Timed runs; the median counts").show_default();
   verb.flag("--no-probe", o->no_probe, "Do not measure what the machine does at most: no shares of it");
   verb.flag("--json", o->json, "Print one JSON object");

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <chrono>
+#include <numeric>
 #include <utility>
 
 #include "base/cpu.h"
@@ -41,15 +42,39 @@ Result<double> time_prompt(Session& session, std::span<const int32_t> ids) {
   return static_cast<double>(ids.size()) / seconds_since(begin);
 }
 
-Result<double> time_generation(Session& session, std::span<const int32_t> ids) {
+/// `ids` into each of the session's sequences.
+Result<void> fill(Session& session, std::span<const int32_t> ids, int64_t sequences) {
+  constexpr size_t kAtOnce = 512;
+  for (int64_t s = 0; s < sequences; ++s) {
+    for (auto rest = ids; !rest.empty(); rest = rest.subspan(std::min(kAtOnce, rest.size()))) {
+      const auto now = rest.first(std::min(kAtOnce, rest.size()));
+      const std::vector<int32_t> sequence(now.size(), static_cast<int32_t>(s));
+      const std::vector<uint8_t> wanted(now.size(), 0);
+      Batch batch;
+      batch.tokens = now;
+      batch.sequences = sequence;
+      batch.wanted = wanted;
+      LISSOM_TRY([[maybe_unused]] const auto none, session.run(batch));
+    }
+  }
+  return {};
+}
+
+/// Tokens per second of all sequences, each after options.depth others.
+Result<double> time_generation(Session& session, std::span<const int32_t> ids, const BenchOptions& options) {
   session.clear();
+  LISSOM_CHECK(fill(session, ids.first(static_cast<size_t>(options.depth)), options.sequences));
+  std::vector<int32_t> sequences(static_cast<size_t>(options.sequences)), tokens(sequences.size());
+  std::iota(sequences.begin(), sequences.end(), 0);
   const auto begin = Clock::now();
-  for (const int32_t& id : ids) {
+  for (const int32_t id : ids.first(static_cast<size_t>(options.generate))) {
+    std::ranges::fill(tokens, id);
     Batch batch;
-    batch.tokens = {&id, 1};
+    batch.tokens = tokens;
+    batch.sequences = sequences;
     LISSOM_TRY([[maybe_unused]] const auto logits, session.run(batch));
   }
-  return static_cast<double>(ids.size()) / seconds_since(begin);
+  return static_cast<double>(options.generate * options.sequences) / seconds_since(begin);
 }
 
 Result<MachinePeak> probe(Target target, int threads) {
@@ -60,7 +85,7 @@ Result<MachinePeak> probe(Target target, int threads) {
 }
 
 /// What the tokens cost, and how near to the machine's peaks that was.
-Result<void> account(const Model& model, BenchResult& result) {
+Result<void> account(const Model& model, const BenchOptions& options, BenchResult& result) {
   if (result.prompt > 0) {
     LISSOM_TRY(const runtime::Work work, runtime::work_of_prompt(model, result.prompt));
     const auto tokens = static_cast<double>(result.prompt);
@@ -70,10 +95,11 @@ Result<void> account(const Model& model, BenchResult& result) {
     result.prompt_share = share_of_peak(result);
   }
   if (result.generate > 0) {
-    LISSOM_TRY(const runtime::Work work, runtime::work_of(model, 1, 1));
-    LISSOM_TRY(const int64_t cache, runtime::cache_bytes_of_generation(model, result.generate));
-    result.generate_bytes = static_cast<double>(work.weight_bytes) +
-                            static_cast<double>(cache) / static_cast<double>(result.generate);
+    LISSOM_TRY(const runtime::Work work, runtime::work_of(model, options.sequences, options.sequences));
+    LISSOM_TRY(const int64_t before, runtime::cache_bytes_of_generation(model, options.depth));
+    LISSOM_TRY(const int64_t cache, runtime::cache_bytes_of_generation(model, options.depth + result.generate));
+    result.generate_bytes = static_cast<double>(work.weight_bytes) / static_cast<double>(options.sequences) +
+                            static_cast<double>(cache - before) / static_cast<double>(result.generate);
     if (result.peak.read_bytes_per_second > 0)
       result.generate_share =
           result.generate_bytes * result.generate_tokens_per_second / result.peak.read_bytes_per_second;
@@ -110,10 +136,12 @@ struct Job {
     result.load_seconds = seconds_since(begin);
     // An encoder does not generate.
     result.generate = model->config().causal ? options.generate : 0;
-    const int64_t longest = std::max(result.prompt, result.generate);
-    if (longest == 0) return bad_input("bench: an encoder has a prompt only");
-    LISSOM_TRY(auto session, Session::create(model, longest));
-    const auto ids = arbitrary_tokens(longest, checkpoint.config.vocab);
+    if (std::max(result.prompt, result.generate) == 0) return bad_input("bench: an encoder has a prompt only");
+    const bool generates = result.generate > 0;
+    const int64_t positions = std::max(result.prompt, generates ? options.depth + result.generate : 0);
+    const int64_t sequences = generates ? options.sequences : 1;
+    LISSOM_TRY(auto session, Session::create(model, positions * sequences, sequences));
+    const auto ids = arbitrary_tokens(positions, checkpoint.config.vocab);
     const auto first = [&](int64_t n) { return std::span(ids).first(static_cast<size_t>(n)); };
     // One run of each goes before the timed ones: it takes the memory and wakes the processor.
     std::vector<double> prompt, generate;
@@ -123,7 +151,7 @@ struct Job {
         prompt.push_back(speed);
       }
       if (result.generate > 0) {
-        LISSOM_TRY(const double speed, time_generation(*session, first(result.generate)));
+        LISSOM_TRY(const double speed, time_generation(*session, ids, options));
         generate.push_back(speed);
       }
       LISSOM_CHECK(step());
@@ -131,7 +159,7 @@ struct Job {
     if (!prompt.empty()) result.prompt_tokens_per_second = median({prompt.begin() + 1, prompt.end()});
     if (!generate.empty()) result.generate_tokens_per_second = median({generate.begin() + 1, generate.end()});
     result.peak_rss = peak_memory();
-    LISSOM_CHECK(account(*model, result));
+    LISSOM_CHECK(account(*model, options, result));
     return result;
   }
 };
@@ -155,6 +183,9 @@ Result<std::vector<BenchResult>> bench(const Checkpoint& model, const BenchOptio
   if (options.prompt < 0 || options.generate < 0 || std::max(options.prompt, options.generate) == 0 ||
       std::max(options.prompt, options.generate) > kLongest)
     return bad_input("bench: prompt and generation must have 0 … 2^24 tokens, not both 0");
+  if (options.depth < 0 || options.depth > kLongest) return bad_input("bench: the depth must be in 0 … 2^24");
+  if (options.sequences < 1 || options.sequences > 4096)
+    return bad_input("bench: sequences must be in 1 … 4096");
   if (options.repeats < 1 || options.repeats > 1000) return bad_input("bench: repeats must be in 1 … 1000");
   if (options.threads.empty()) return bad_input("bench: no thread count");
   if (model.config.vocab < 1) return bad_input("bench: the model has no vocabulary");

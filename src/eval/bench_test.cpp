@@ -33,6 +33,29 @@ TEST(Bench, CountsWhatATokenCosts) {
   }
 }
 
+TEST(Bench, SequencesShareTheWeightsAndADepthCostsCache) {
+  const testing::TempFolder folder;
+  const Checkpoint model = testing::tiny_llama(folder / "model.gguf");
+  const auto bytes = [&](int64_t depth, int64_t sequences) {
+    const auto results = bench(model,
+                               {.threads = {1},
+                                .prompt = 0,
+                                .generate = 2,
+                                .depth = depth,
+                                .sequences = sequences,
+                                .repeats = 1,
+                                .probe = false},
+                               {});
+    return results ? results->front().generate_bytes : -1;
+  };
+  const double alone = bytes(0, 1), cache = 2 * 32;  // of a position
+  EXPECT_DOUBLE_EQ(bytes(10, 1), alone + 10 * cache);
+  EXPECT_NEAR(bytes(0, 4), (alone - 1.5 * cache) / 4 + 1.5 * cache,
+              128);  // each looks up an embedding of its own
+  EXPECT_EQ(bytes(-1, 1), -1);
+  EXPECT_EQ(bytes(0, 0), -1);
+}
+
 TEST(Bench, ShareIsTheTimeAtThePeakOverTheTimeTaken) {
   BenchResult r;
   r.prompt_tokens_per_second = 100;

@@ -168,6 +168,7 @@ void attend(benchmark::State& state, const Machine& machine, CacheType type, boo
   args.queries = queries;
   args.positions = positions.data();
   args.cached = cached;
+  args.head_stride = cached * cache_row_bytes(type, kHeadDim);
   args.heads = kHeads;
   args.kv_heads = kKvHeads;
   args.head_dim = kHeadDim;

@@ -107,7 +107,8 @@ struct AttentionArgs {
   int64_t queries;
   const int32_t*
       positions;  ///< of each query; key j is seen when j ≤ position (causal) and j > position - window
-  const std::byte *keys, *values;  ///< [position][kv head] rows of cache_row_bytes
+  const std::byte *keys, *values;  ///< [kv head][position] rows of cache_row_bytes
+  int64_t head_stride;             ///< bytes from a kv head to the next
   int64_t cached;                  ///< positions in the cache
   int64_t heads, kv_heads, head_dim;
   float scale;

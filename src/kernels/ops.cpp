@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <memory>
 
 #include "kernels/table.h"
 
@@ -61,14 +62,18 @@ void attention(Target target, ThreadPool& pool, const AttentionArgs& args, std::
   const int64_t chunks = split ? (args.cached + kChunkKeys - 1) / kChunkKeys : 1;
 
   const int64_t rows = queries * group, padded = (rows + 11) / 12 * 12;
-  const int64_t worker = 2 * dim * kKeyBlock + 16 * dim + 12 * kKeyBlock + padded * (2 * dim + 2) + 128;
+  const int64_t floats = 2 * dim * kKeyBlock + 16 * dim + 12 * kKeyBlock + padded * (2 * dim + 2) + 128;
+  const int64_t worker = (floats + 15) / 16 * 16;
   // As with BF16 weights, a few tokens are not worth a rounding.
   const bool bf16 = table.bf16_attention != nullptr && args.rounded && args.queries >= 4;
   const int64_t stride = rows * (dim + 16);  // one chunk of one kv head
+  constexpr size_t kAlign = 64;  // vectors across two cache lines take twice as long
   const auto need =
-      static_cast<size_t>((worker * pool.size() + (split ? stride * chunks * args.kv_heads : 0)) * 4);
+      static_cast<size_t>((worker * pool.size() + (split ? stride * chunks * args.kv_heads : 0)) * 4) + kAlign;
   if (scratch.size() < need) scratch.resize(need);
-  auto* partial = reinterpret_cast<float*>(scratch.data());
+  void* start = scratch.data();
+  size_t room = scratch.size();
+  auto* partial = static_cast<float*>(std::align(kAlign, need - kAlign, start, room));
   float* workers = split ? partial + stride * chunks * args.kv_heads : partial;
 
   // Later queries see more keys, so the longest tasks go first.

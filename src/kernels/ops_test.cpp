@@ -191,9 +191,12 @@ void check_attention(const AttentionCase& c, CacheType type, double tolerance, b
   const int64_t row = cache_row_bytes(type, c.head_dim);
   for (const Target t : supported_targets()) {
     std::vector<std::byte> keys(static_cast<size_t>(c.cached * c.kv_heads * row)), values(keys.size());
-    for (int64_t j = 0; j < c.cached * c.kv_heads; ++j) {
-      cache_store(t, type, k.data() + j * c.head_dim, c.head_dim, keys.data() + j * row);
-      cache_store(t, type, v.data() + j * c.head_dim, c.head_dim, values.data() + j * row);
+    for (int64_t j = 0; j < c.cached; ++j) {
+      for (int64_t h = 0; h < c.kv_heads; ++h) {
+        const int64_t from = (j * c.kv_heads + h) * c.head_dim, to = (h * c.cached + j) * row;
+        cache_store(t, type, k.data() + from, c.head_dim, keys.data() + to);
+        cache_store(t, type, v.data() + from, c.head_dim, values.data() + to);
+      }
     }
     std::vector<float> one_thread;
     for (const int threads : {1, 3}) {
@@ -202,8 +205,8 @@ void check_attention(const AttentionCase& c, CacheType type, double tolerance, b
       std::vector<float> out(q_size, -9.0F);
       attention(t, pool,
                 {q.data(), out.data(), c.heads * c.head_dim, c.heads * c.head_dim, c.queries, positions.data(),
-                 keys.data(), values.data(), c.cached, c.heads, c.kv_heads, c.head_dim, scale, c.causal,
-                 c.window, type, c.softcap, rounded},
+                 keys.data(), values.data(), c.cached * row, c.cached, c.heads, c.kv_heads, c.head_dim, scale,
+                 c.causal, c.window, type, c.softcap, rounded},
                 scratch);
       expect_near(out, want, tolerance, tolerance);
       if (threads == 1) one_thread = out;
@@ -245,11 +248,11 @@ TEST(Attention, LargeScoresDoNotOverflow) {
     ThreadPool pool(2);
     std::vector<std::byte> scratch;
     std::vector<float> out(dim);
-    attention(
-        t, pool,
-        {q.data(), out.data(), dim, dim, 1, &position, reinterpret_cast<const std::byte*>(keys.data()),
-         reinterpret_cast<const std::byte*>(values.data()), cached, 1, 1, dim, 1.0F, true, 0, CacheType::f32},
-        scratch);
+    attention(t, pool,
+              {q.data(), out.data(), dim, dim, 1, &position, reinterpret_cast<const std::byte*>(keys.data()),
+               reinterpret_cast<const std::byte*>(values.data()), cached * dim * 4, cached, 1, 1, dim, 1.0F,
+               true, 0, CacheType::f32},
+              scratch);
     for (const float v : out) EXPECT_EQ(v, 150.0F);
   }
 }

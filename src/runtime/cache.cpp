@@ -14,9 +14,8 @@ Result<Cache> Cache::make(const Dims& dims, kernels::CacheType type) {
   c.dims_ = dims;
   c.type_ = type;
   c.head_bytes_ = kernels::cache_row_bytes(type, dims.head_dim);
-  c.stride_ = dims.kv_heads * c.head_bytes_;
   int64_t bytes = 1;
-  for (const int64_t n : {dims.layers, dims.sequences, dims.positions, c.stride_}) {
+  for (const int64_t n : {dims.layers, dims.sequences, dims.positions, dims.kv_heads, c.head_bytes_}) {
     if (n < 0 || __builtin_mul_overflow(bytes, n, &bytes) || bytes > (int64_t{1} << 46))
       return bad_input("a cache of " + std::to_string(dims.positions) + " positions is too large");
   }

@@ -16,8 +16,8 @@ namespace lissom::runtime {
 /// How a cache holds its values: as the options say where it outlives a run (`causal`), else exactly.
 [[nodiscard]] kernels::CacheType cache_type(bool causal, const RuntimeOptions& options);
 
-/// [layer][sequence][position][kv head], keys and values apart. Zeroed memory is asked of the system at once,
-/// but costs nothing until a position is used.
+/// [layer][sequence][kv head][position], keys and values apart: attention reads a head's positions as one stream.
+/// Zeroed memory is asked of the system at once, but costs nothing until a position is used.
 class Cache {
  public:
   struct Dims {
@@ -30,8 +30,9 @@ class Cache {
   [[nodiscard]] std::byte* values(int64_t layer, int64_t sequence) const {
     return values_.get() + offset(layer, sequence);
   }
-  /// Bytes of one position: all kv heads.
-  [[nodiscard]] int64_t stride() const { return stride_; }
+  /// Bytes from a kv head to the next.
+  [[nodiscard]] int64_t head_stride() const { return dims_.positions * head_bytes_; }
+  /// Bytes of one head's position.
   [[nodiscard]] int64_t head_bytes() const { return head_bytes_; }
   [[nodiscard]] kernels::CacheType type() const { return type_; }
 
@@ -40,11 +41,11 @@ class Cache {
     void operator()(std::byte* p) const { std::free(p); }
   };
   [[nodiscard]] int64_t offset(int64_t layer, int64_t sequence) const {
-    return (layer * dims_.sequences + sequence) * dims_.positions * stride_;
+    return (layer * dims_.sequences + sequence) * dims_.kv_heads * head_stride();
   }
   Dims dims_;
   kernels::CacheType type_ = kernels::CacheType::f16;
-  int64_t stride_ = 0, head_bytes_ = 0;
+  int64_t head_bytes_ = 0;
   std::unique_ptr<std::byte[], Free> keys_, values_;
 };
 

@@ -96,6 +96,7 @@ void Executor::execute(const Attend& step) {
     const int64_t layer = step.causal ? step.layer : 0;
     a.keys = cache_->keys(layer, s.sequence);
     a.values = cache_->values(layer, s.sequence);
+    a.head_stride = cache_->head_stride();
     // Rows of a sequence ascend, so the last one sees the most.
     a.cached = step.causal ? int64_t{a.positions[s.count - 1]} + 1 : s.count;
     a.heads = step.heads;

@@ -52,13 +52,13 @@ struct Row {
     const bool causal = c.model.program_.has_cache;
     const int64_t layer = causal ? o.layer : 0;
     const int64_t cell = causal ? c.rows.positions[index()] : c.rows.offsets[index()];
-    std::byte* keys = cache.keys(layer, sequence) + cell * cache.stride();
-    std::byte* values = cache.values(layer, sequence) + cell * cache.stride();
+    std::byte* keys = cache.keys(layer, sequence) + cell * cache.head_bytes();
+    std::byte* values = cache.values(layer, sequence) + cell * cache.head_bytes();
     for (int64_t h = 0; h < o.kv_heads; ++h) {
       kernels::cache_store(target(), cache.type(), at(o.k) + h * o.head_dim, o.head_dim,
-                           keys + h * cache.head_bytes());
+                           keys + h * cache.head_stride());
       kernels::cache_store(target(), cache.type(), at(o.v) + h * o.head_dim, o.head_dim,
-                           values + h * cache.head_bytes());
+                           values + h * cache.head_stride());
     }
   }
   void operator()(const ActivateRow& o) const {

@@ -154,6 +154,7 @@ class Cases {
         a.keys = keys;
         a.values = values;
         a.cached = first + queries;
+        a.head_stride = most * row;
         a.heads = heads;
         a.kv_heads = 1;
         a.head_dim = dim;

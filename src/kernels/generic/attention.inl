@@ -80,14 +80,14 @@ inline void transpose_keys(const AttentionTile& t, int64_t elements, int64_t fir
 template <class Products>
 inline void load_block(const AttentionArgs& a, const AttentionTile& t, int64_t kv_head, int64_t first,
                        int64_t count) {
-  const int64_t row_bytes = cache_row_bytes(a.cache, a.head_dim), stride = a.kv_heads * row_bytes;
-  const std::byte* k = a.keys + (first * a.kv_heads + kv_head) * row_bytes;
-  const std::byte* v = a.values + (first * a.kv_heads + kv_head) * row_bytes;
+  const int64_t row_bytes = cache_row_bytes(a.cache, a.head_dim);
+  const std::byte* k = a.keys + kv_head * a.head_stride + first * row_bytes;
+  const std::byte* v = a.values + kv_head * a.head_stride + first * row_bytes;
   constexpr int64_t kTogether = Products::kTogether;
   for (int64_t j = 0; j < count; j += 16) {
     const int64_t n = count - j < 16 ? count - j : 16;
     for (int64_t i = 0; i < n; ++i) {
-      cache_load_row(a.cache, k + (j + i) * stride, a.head_dim, t.load + i * t.dim);
+      cache_load_row(a.cache, k + (j + i) * row_bytes, a.head_dim, t.load + i * t.dim);
       Products::squeeze(t.load + i * t.dim, t.dim);
     }
     for (int64_t i = n * t.dim; i < 16 * t.dim; i += 16) store(t.load + i, set(0.0F));
@@ -96,11 +96,11 @@ inline void load_block(const AttentionArgs& a, const AttentionTile& t, int64_t k
   for (int64_t j = 0; j < count; j += kTogether) {
     float* to = t.values + j / kTogether * t.dim;
     if constexpr (kTogether == 1) {
-      cache_load_row(a.cache, v + j * stride, a.head_dim, to);
+      cache_load_row(a.cache, v + j * row_bytes, a.head_dim, to);
     } else {
       for (int64_t i = 0; i < kTogether; ++i) {
         if (j + i < count) {
-          cache_load_row(a.cache, v + (j + i) * stride, a.head_dim, t.load + i * t.dim);
+          cache_load_row(a.cache, v + (j + i) * row_bytes, a.head_dim, t.load + i * t.dim);
         } else {
           for (int64_t d = 0; d < t.dim; d += 16) store(t.load + i * t.dim + d, set(0.0F));
         }
@@ -244,23 +244,28 @@ inline void score_rows(const AttentionTile& t, const float* q, int64_t n, int64_
   }
 }
 
-/// Row r of the task is query first_query + r / group, head kv_head·group + r % group.
+/// Row r of the task, which is query first_query + r / group, head kv_head·group + r % group: scaled, to [dim].
+inline void gather_row(const AttentionArgs& a, const AttentionTask& task, int64_t row, float* to) {
+  const int64_t group = a.heads / a.kv_heads;
+  const F scale = set(a.scale * 1.44269504F);  // scores in units of log 2
+  const float* from =
+      a.q + (task.first_query + row / group) * a.q_stride + (task.kv_head * group + row % group) * a.head_dim;
+  each16(a.head_dim, [&](int64_t d, int64_t k) { store(to + d, mul(load_some(from + d, k), scale)); });
+}
+
+inline void gather_rows(const AttentionArgs& a, const AttentionTask& task, const AttentionTile& t) {
+  for (int64_t r = 0; r < t.rows; ++r) gather_row(a, task, r, t.q + r * t.dim);
+}
+
 template <class Products>
 inline void gather_queries(const AttentionArgs& a, const AttentionTask& task, const AttentionTile& t) {
-  const int64_t group = a.heads / a.kv_heads, elements = t.dim / Products::kTogether;
-  const F scale = set(a.scale * 1.44269504F);  // scores in units of log 2
+  const int64_t elements = t.dim / Products::kTogether;
   for (int64_t first = 0; first < t.rows; first += kRowTile) {
     const int64_t n = t.rows - first < kRowTile ? t.rows - first : kRowTile, T = padded_tile(n);
     float* q = t.q + first * elements;
     for (int64_t r = 0; r < T; ++r) {
       for (int64_t d = 0; d < t.dim; d += 16) store(t.load + d, set(0.0F));
-      if (r < n) {
-        const int64_t row = first + r;
-        const float* from = a.q + (task.first_query + row / group) * a.q_stride +
-                            (task.kv_head * group + row % group) * a.head_dim;
-        each16(a.head_dim,
-               [&](int64_t d, int64_t k) { store(t.load + d, mul(load_some(from + d, k), scale)); });
-      }
+      if (r < n) gather_row(a, task, first + r, t.load);
       Products::squeeze(t.load, t.dim);
       for (int64_t d = 0; d < elements; ++d) q[d * T + r] = t.load[d];
     }
@@ -294,37 +299,161 @@ inline void visible(const AttentionArgs& a, int32_t position, int64_t& first, in
   last = a.causal && position + 1 < a.cached ? position + 1 : a.cached;
 }
 
+/// Which of `count` keys from `begin` on the rows first … first+n-1 of the task see.
+struct SeenKeys {
+  int64_t low[kRowTile], high[kRowTile];
+  int64_t last = 0;  ///< one beyond the last that any row sees; 0: none
+};
+inline SeenKeys seen_keys(const AttentionArgs& a, const AttentionTask& task, int64_t first, int64_t n,
+                          int64_t begin, int64_t count) {
+  const int64_t group = a.heads / a.kv_heads;
+  SeenKeys seen;
+  for (int64_t r = 0; r < n; ++r) {
+    int64_t &low = seen.low[r], &high = seen.high[r];
+    visible(a, a.positions[task.first_query + (first + r) / group], low, high);
+    low = low > begin ? low - begin : 0;
+    high = high < begin + count ? high - begin : count;
+    if (low < high && high > seen.last) seen.last = high;
+  }
+  return seen;
+}
+
+/// Scores in p to weights, as elements; keep: what becomes of the rows' sums so far.
+template <class Products>
+inline void soften(const AttentionArgs& a, const AttentionTile& t, int64_t first, int64_t n,
+                   const SeenKeys& seen, float* keep) {
+  if (a.softcap > 0.0F) cap_scores(t.p, n, seen.last, a.softcap * 1.44269504F);
+  for (int64_t r = 0; r < n; ++r) {
+    float* p = t.p + r * kKeyBlock;
+    softmax_row(p, seen.last, seen.low[r], seen.high[r], t.top[first + r], t.total[first + r], keep[r]);
+    Products::squeeze(p, (seen.last + 31) / 32 * 32);
+  }
+}
+
 template <class Products>
 inline void attention_block(const AttentionArgs& a, const AttentionTask& task, const AttentionTile& t,
                             int64_t begin, int64_t count) {
-  const int64_t group = a.heads / a.kv_heads, vectors = (a.head_dim + 15) / 16;
+  load_block<Products>(a, t, task.kv_head, begin, count);
+  const int64_t vectors = (a.head_dim + 15) / 16;
   for (int64_t first = 0; first < t.rows; first += kRowTile) {
     const int64_t n = t.rows - first < kRowTile ? t.rows - first : kRowTile;
-    int64_t low[kRowTile], high[kRowTile];
-    int64_t seen = 0;
-    for (int64_t r = 0; r < n; ++r) {
-      visible(a, a.positions[task.first_query + (first + r) / group], low[r], high[r]);
-      low[r] = low[r] > begin ? low[r] - begin : 0;
-      high[r] = high[r] < begin + count ? high[r] - begin : count;
-      if (low[r] < high[r] && high[r] > seen) seen = high[r];
-    }
-    if (seen == 0) continue;
-    score_rows<Products>(t, t.q + first * (t.dim / Products::kTogether), n, seen);
-    if (a.softcap > 0.0F) cap_scores(t.p, n, seen, a.softcap * 1.44269504F);
+    const SeenKeys seen = seen_keys(a, task, first, n, begin, count);
+    if (seen.last == 0) continue;
+    score_rows<Products>(t, t.q + first * (t.dim / Products::kTogether), n, seen.last);
     float keep[kRowTile];
-    for (int64_t r = 0; r < n; ++r) {
-      float* p = t.p + r * kKeyBlock;
-      softmax_row(p, seen, low[r], high[r], t.top[first + r], t.total[first + r], keep[r]);
-      Products::squeeze(p, (seen + 31) / 32 * 32);
-    }
-    add_values<Products>(t, vectors, first, n, keep, seen);
+    soften<Products>(a, t, first, n, seen, keep);
+    add_values<Products>(t, vectors, first, n, keep, seen.last);
   }
+}
+
+// ---------------------------------------------------------------- a few rows
+
+// With so few rows, transposing the keys and writing the values as F32 cost more than the products: here lanes
+// run along the head in both, straight from the cache.
+constexpr int64_t kFewRows = 4;
+
+template <CacheType Type>
+inline F cached16(const std::byte* row, int64_t d) {
+  if constexpr (Type == CacheType::f32)
+    return load(reinterpret_cast<const float*>(row) + d);
+  else
+    return load_half(reinterpret_cast<const uint16_t*>(row) + d);
+}
+
+/// Asks for the row that a block of keys later will want: the hardware's prefetchers begin anew at each page.
+inline void prefetch_row(const std::byte* row, int64_t row_bytes) {
+  for (int64_t i = 0; i < row_bytes; i += 64) __builtin_prefetch(row + kKeyBlock * row_bytes + i);
+}
+
+/// Scores of R rows, [R][dim] in t.q, against `count` keys, into p.
+template <CacheType Type, int R>
+inline void few_scores(const AttentionArgs& a, const AttentionTile& t, const std::byte* keys, int64_t row_bytes,
+                       int64_t count) {
+  for (int64_t j = 0; j < count; j += 16) {
+    F sums[R][16];
+    const int64_t n = count - j < 16 ? count - j : 16;
+    for (int64_t i = 0; i < n; ++i) {
+      F sum[R];  // in registers
+      for (int r = 0; r < R; ++r) sum[r] = set(0.0F);
+      const std::byte* key = keys + (j + i) * row_bytes;
+      prefetch_row(key, row_bytes);
+      for (int64_t d = 0; d < a.head_dim; d += 16) {
+        const F k = cached16<Type>(key, d);
+        for (int r = 0; r < R; ++r) sum[r] = fma(k, load(t.q + r * t.dim + d), sum[r]);
+      }
+      for (int r = 0; r < R; ++r) sums[r][i] = sum[r];
+    }
+    for (int64_t i = n; i < 16; ++i) {
+      for (int r = 0; r < R; ++r) sums[r][i] = set(0.0F);
+    }
+    for (int r = 0; r < R; ++r) {
+      transpose(sums[r]);
+      for (int step = 8; step > 0; step /= 2) {
+        for (int i = 0; i < step; ++i) sums[r][i] = add(sums[r][i], sums[r][i + step]);
+      }
+      store(t.p + r * kKeyBlock + j, sums[r][0]);
+    }
+  }
+}
+
+/// out[R][16·V] = out·keep + p·values, from column d on.
+template <CacheType Type, int R, int V>
+inline void few_values(const AttentionTile& t, const std::byte* values, int64_t row_bytes, int64_t count,
+                       const float* keep, int64_t d) {
+  F acc[R][V];
+  for (int r = 0; r < R; ++r) {
+    for (int v = 0; v < V; ++v) acc[r][v] = mul(load(t.out + r * t.dim + d + 16 * v), set(keep[r]));
+  }
+  for (int64_t j = 0; j < count; ++j, values += row_bytes) {
+    if (d == 0) prefetch_row(values, row_bytes);
+    for (int v = 0; v < V; ++v) {
+      const F x = cached16<Type>(values, d + 16 * v);
+      for (int r = 0; r < R; ++r) acc[r][v] = fma(set(t.p[r * kKeyBlock + j]), x, acc[r][v]);
+    }
+  }
+  for (int r = 0; r < R; ++r) {
+    for (int v = 0; v < V; ++v) store(t.out + r * t.dim + d + 16 * v, acc[r][v]);
+  }
+}
+
+template <CacheType Type, int R>
+inline void few_rows_block(const AttentionArgs& a, const AttentionTask& task, const AttentionTile& t,
+                           int64_t begin, int64_t count) {
+  const SeenKeys seen = seen_keys(a, task, 0, R, begin, count);
+  if (seen.last == 0) return;
+  const int64_t row_bytes = cache_row_bytes(Type, a.head_dim), from = task.kv_head * a.head_stride;
+  few_scores<Type, R>(a, t, a.keys + from + begin * row_bytes, row_bytes, seen.last);
+  float keep[kRowTile];
+  soften<F32Products>(a, t, 0, R, seen, keep);
+  const std::byte* values = a.values + from + begin * row_bytes;
+  int64_t d = 0;
+  for (; d + 64 <= a.head_dim; d += 64) few_values<Type, R, 4>(t, values, row_bytes, seen.last, keep, d);
+  for (; d < a.head_dim; d += 16) few_values<Type, R, 1>(t, values, row_bytes, seen.last, keep, d);
+}
+
+using BlockOfKeys = void (*)(const AttentionArgs& a, const AttentionTask& task, const AttentionTile& t,
+                             int64_t begin, int64_t count);
+template <CacheType Type>
+inline BlockOfKeys few_rows(int64_t rows) {
+  constexpr BlockOfKeys kByRows[kFewRows] = {few_rows_block<Type, 1>, few_rows_block<Type, 2>,
+                                             few_rows_block<Type, 3>, few_rows_block<Type, 4>};
+  return kByRows[rows - 1];
+}
+/// Null where the rows are too many or heads do not end with a vector, and with q8_0, whose values are better
+/// made F32 once.
+inline BlockOfKeys few_rows(const AttentionArgs& a, int64_t rows) {
+  if (rows > kFewRows || a.head_dim % 16 != 0 || a.cache == CacheType::q8_0) return nullptr;
+  return a.cache == CacheType::f32 ? few_rows<CacheType::f32>(rows) : few_rows<CacheType::f16>(rows);
 }
 
 template <class Products>
 void attention_task(const AttentionArgs& a, const AttentionTask& task, float* scratch) {
   const AttentionTile t = carve(a, task, scratch);
-  gather_queries<Products>(a, task, t);
+  const BlockOfKeys few = few_rows(a, t.rows), block = few != nullptr ? few : attention_block<Products>;
+  if (few != nullptr)
+    gather_rows(a, task, t);
+  else
+    gather_queries<Products>(a, task, t);
   int64_t begin = task.last_key, end = task.first_key;
   for (int64_t i = task.first_query; i < task.last_query; ++i) {
     int64_t first = 0, last = 0;
@@ -341,8 +470,7 @@ void attention_task(const AttentionArgs& a, const AttentionTask& task, float* sc
   }
   for (int64_t j = begin; j < end; j += kKeyBlock) {
     const int64_t count = end - j < kKeyBlock ? end - j : kKeyBlock;
-    load_block<Products>(a, t, task.kv_head, j, count);
-    attention_block<Products>(a, task, t, j, count);
+    block(a, task, t, j, count);
   }
 
   const int64_t group = a.heads / a.kv_heads;

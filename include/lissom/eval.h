@@ -73,8 +73,8 @@ struct BenchOptions {
   int64_t prompt = 512, generate = 64;
   int64_t depth = 0;      ///< positions that each sequence has before it generates
   int64_t sequences = 1;  ///< that generate together; a speed counts the tokens of all
-  int repeats = 3;    ///< the median is reported
-  bool probe = true;  ///< measure the machine's peaks: two seconds for each thread count
+  int repeats = 3;        ///< the median is reported
+  bool probe = true;      ///< measure the machine's peaks: two seconds for each thread count
 };
 [[nodiscard]] Result<std::vector<BenchResult>> bench(const Checkpoint& model, const BenchOptions& options,
                                                      const Progress& progress);

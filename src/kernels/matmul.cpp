@@ -77,7 +77,8 @@ void multiply(Target target, ThreadPool& pool, std::span<const MatmulTerm> terms
   in.int8 = int8;
   in.f32 = f32;
   in.bf16 = bf16;
-  const int64_t grain = std::max<int64_t>(1, panels / (pool.size() * 16)) * 2;  // kernels take two panels at once
+  const int64_t grain =
+      std::max<int64_t>(1, panels / (pool.size() * 16)) * 2;  // kernels take two panels at once
   pool.parallel_for(panels, grain, [&](int64_t begin, int64_t end, int worker) {
     auto* own = reinterpret_cast<float*>(workers + worker_bytes * worker);
     int64_t offset = 0;  // panels of the terms before

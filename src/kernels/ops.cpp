@@ -67,7 +67,7 @@ void attention(Target target, ThreadPool& pool, const AttentionArgs& args, std::
   // As with BF16 weights, a few tokens are not worth a rounding.
   const bool bf16 = table.bf16_attention != nullptr && args.rounded && args.queries >= 4;
   const int64_t stride = rows * (dim + 16);  // one chunk of one kv head
-  constexpr size_t kAlign = 64;  // vectors across two cache lines take twice as long
+  constexpr size_t kAlign = 64;              // vectors across two cache lines take twice as long
   const auto need =
       static_cast<size_t>((worker * pool.size() + (split ? stride * chunks * args.kv_heads : 0)) * 4) + kAlign;
   if (scratch.size() < need) scratch.resize(need);

@@ -34,8 +34,8 @@ struct PreparedInput {
 };
 
 /// One panel of 16 rows against tiles first … last-1 of the input. y: column of the panel's first row, m ×
-/// stride. `rows` ≤ 16 of them are stored; bias: those rows' values, or null. Of integer codes: also two panels that
-/// follow each other, where `rows` > 16.
+/// stride. `rows` ≤ 16 of them are stored; bias: those rows' values, or null. Of integer codes: also two panels
+/// that follow each other, where `rows` > 16.
 using RunPanel = void (*)(const uint8_t* panel, const PreparedInput& x, int64_t first, int64_t last,
                           int64_t rows, const float* bias, float* y, int64_t stride);
 

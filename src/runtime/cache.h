@@ -16,8 +16,8 @@ namespace lissom::runtime {
 /// How a cache holds its values: as the options say where it outlives a run (`causal`), else exactly.
 [[nodiscard]] kernels::CacheType cache_type(bool causal, const RuntimeOptions& options);
 
-/// [layer][sequence][kv head][position], keys and values apart: attention reads a head's positions as one stream.
-/// Zeroed memory is asked of the system at once, but costs nothing until a position is used.
+/// [layer][sequence][kv head][position], keys and values apart: attention reads a head's positions as one
+/// stream. Zeroed memory is asked of the system at once, but costs nothing until a position is used.
 class Cache {
  public:
   struct Dims {

@@ -11,7 +11,7 @@ trap 'rm -rf "$logs"' EXIT
 printf '%s\n' "$@" | xargs -P "$(nproc)" -I ROOM sh -c '
   begin=$(date +%s)
   if "$1/test_ROOM" --gtest_brief=1 >"$2/ROOM" 2>&1; then
-    echo "test_ROOM: $(grep -o "[0-9]* tests\{0,1\} ran" "$2/ROOM" || tail -1 "$2/ROOM"), $(($(date +%s) - begin)) s"
+    echo "test_ROOM: $(sed -n "s/^\[=*\] \([0-9]* tests*\) from .* ran.*/\1/p" "$2/ROOM"), $(($(date +%s) - begin)) s"
   else
     tail -60 "$2/ROOM"
     echo "test_ROOM failed"

@@ -147,7 +147,8 @@ void add_bench(CLI::App& app, int& exit_code) {
   verb.option("--prompt", o->bench.prompt, "Tokens of the prompt").show_default();
   verb.option("--generate", o->bench.generate, "Tokens to generate, one at a time").show_default();
   verb.option("--depth", o->bench.depth, "Positions that are there before tokens are generated").show_default();
-  verb.option("--sequences", o->bench.sequences, "Sequences that generate together; all their tokens count")
+  verb.option("--sequences", o->bench.sequences,
+              "Sequences that are read, and generate, together; all their tokens count")
       .show_default();
   verb.option("--repeats", o->bench.repeats, "Timed runs; the median counts").show_default();
   verb.flag("--no-probe", o->no_probe, "Do not measure what the machine does at most: no shares of it");

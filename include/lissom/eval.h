@@ -72,7 +72,7 @@ struct BenchOptions {
   std::vector<int> threads{0};
   int64_t prompt = 512, generate = 64;
   int64_t depth = 0;      ///< positions that each sequence has before it generates
-  int64_t sequences = 1;  ///< that generate together; a speed counts the tokens of all
+  int64_t sequences = 1;  ///< that are read, and generate, together: a speed counts the tokens of all
   int repeats = 3;        ///< the median is reported
   bool probe = true;      ///< measure the machine's peaks: two seconds for each thread count
 };

@@ -35,11 +35,29 @@ std::vector<int32_t> arbitrary_tokens(int64_t n, int64_t vocab) {
   return ids;
 }
 
-Result<double> time_prompt(Session& session, std::span<const int32_t> ids) {
+/// Tokens per second of as many prompts at once as there are sequences.
+Result<double> time_prompt(Session& session, std::span<const int32_t> ids, int64_t sequences, bool causal) {
   session.clear();
+  if (sequences == 1) {
+    const auto begin = Clock::now();
+    LISSOM_TRY([[maybe_unused]] const auto logits, read_prompt(session, ids));
+    return static_cast<double>(ids.size()) / seconds_since(begin);
+  }
+  std::vector<int32_t> tokens, of;
+  std::vector<uint8_t> wanted;
+  for (int64_t s = 0; s < sequences; ++s) {
+    tokens.insert(tokens.end(), ids.begin(), ids.end());
+    of.insert(of.end(), ids.size(), static_cast<int32_t>(s));
+    wanted.insert(wanted.end(), ids.size(), 0);
+    wanted.back() = 1;
+  }
+  Batch batch;
+  batch.tokens = tokens;
+  batch.sequences = of;
+  if (causal) batch.wanted = wanted;
   const auto begin = Clock::now();
-  LISSOM_TRY([[maybe_unused]] const auto logits, read_prompt(session, ids));
-  return static_cast<double>(ids.size()) / seconds_since(begin);
+  LISSOM_TRY([[maybe_unused]] const auto logits, session.run(batch));
+  return static_cast<double>(tokens.size()) / seconds_since(begin);
 }
 
 /// `ids` into each of the session's sequences.
@@ -139,15 +157,15 @@ struct Job {
     if (std::max(result.prompt, result.generate) == 0) return bad_input("bench: an encoder has a prompt only");
     const bool generates = result.generate > 0;
     const int64_t positions = std::max(result.prompt, generates ? options.depth + result.generate : 0);
-    const int64_t sequences = generates ? options.sequences : 1;
-    LISSOM_TRY(auto session, Session::create(model, positions * sequences, sequences));
+    LISSOM_TRY(auto session, Session::create(model, positions * options.sequences, options.sequences));
     const auto ids = arbitrary_tokens(positions, checkpoint.config.vocab);
     const auto first = [&](int64_t n) { return std::span(ids).first(static_cast<size_t>(n)); };
     // One run of each goes before the timed ones: it takes the memory and wakes the processor.
     std::vector<double> prompt, generate;
     for (int i = 0; i <= options.repeats; ++i) {
       if (result.prompt > 0) {
-        LISSOM_TRY(const double speed, time_prompt(*session, first(result.prompt)));
+        LISSOM_TRY(const double speed,
+                   time_prompt(*session, first(result.prompt), options.sequences, model->config().causal));
         prompt.push_back(speed);
       }
       if (result.generate > 0) {

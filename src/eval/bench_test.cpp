@@ -52,6 +52,10 @@ TEST(Bench, SequencesShareTheWeightsAndADepthCostsCache) {
   EXPECT_DOUBLE_EQ(bytes(10, 1), alone + 10 * cache);
   EXPECT_NEAR(bytes(0, 4), (alone - 1.5 * cache) / 4 + 1.5 * cache,
               128);  // each looks up an embedding of its own
+  const auto prompts = bench(
+      model, {.threads = {1}, .prompt = 8, .generate = 0, .sequences = 3, .repeats = 1, .probe = false}, {});
+  ASSERT_TRUE(prompts) << prompts.error().message;
+  EXPECT_GT(prompts->front().prompt_tokens_per_second, 0);
   EXPECT_EQ(bytes(-1, 1), -1);
   EXPECT_EQ(bytes(0, 0), -1);
 }

@@ -143,9 +143,10 @@ def test_our_engine_is_no_further_from_exact_than_llama_cpp(lissom, tool, smollm
     ours = kl(exact, run_model(tool, path, [ids], tmp_path, 49152, threads=2))
     theirs = kl(exact, llama_logits(path, ids))
     print(f"{scheme}: KL to exact arithmetic: lissom {ours.mean():.6f}, llama.cpp {theirs.mean():.6f}")
-    # Both engines err by chance of rounding: no further, as far as this many tokens can tell.
+    # Both engines err by chance of rounding: no further, as far as this many tokens can tell. Three schemes are tried, so two
+    # standard errors would be exceeded by chance now and then; bench/engine_error.py takes thousands of tokens.
     difference = ours - theirs
-    assert difference.mean() <= 2 * difference.std(ddof=1) / np.sqrt(len(difference))
+    assert difference.mean() <= 3 * difference.std(ddof=1) / np.sqrt(len(difference))
 
 
 @pytest.fixture(scope="module")

@@ -1,22 +1,9 @@
 // The most that dot products of BF16 pairs do. Apart from avx512_peaks.cpp: not every CPU of the target has
 // them.
-#include <immintrin.h>
-
-#include <cstring>
-
-#include "kernels/table.h"
-
-#if defined(__clang__)
-#pragma clang attribute push(                                                                          \
-    __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16"))), \
-    apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16")
-#endif
-
-namespace lissom::kernels::avx512_target {
-namespace {
+#define LISSOM_AVX512_BF16
+// clang-format off
+#include "kernels/simd/avx512.h"
+// clang-format on
 
 constexpr int kSums = 16;
 
@@ -32,14 +19,9 @@ void bf16_rounds(int64_t rounds) {
   for (const auto& sum : sums) asm volatile("" : : "v"(sum));
 }
 
-}  // namespace
-}  // namespace lissom::kernels::avx512_target
-
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+// clang-format off
+#include "kernels/simd/end.h"
+// clang-format on
 
 namespace lissom::kernels::avx512_target {
 

@@ -1,6 +1,7 @@
 // The most that the instructions of this target do: see generic/peaks.inl.
 // clang-format off
 #include "kernels/simd/neon_i8mm.h"
+#include "kernels/simd/neon_f32_peak.h"
 // clang-format on
 
 struct Int8Peak {
@@ -10,18 +11,6 @@ struct Int8Peak {
   static constexpr int64_t kOps = 2 * 32;
   static inline Sum step(Sum sum, Operand& x) {
     sum = vusmmlaq_s32(sum, vreinterpretq_u8_s8(x), x);
-    asm volatile("" : "+w"(sum));
-    return sum;
-  }
-};
-
-struct F32Peak {
-  using Sum = float32x4_t;
-  using Operand = float32x4_t;
-  static constexpr int kSums = 16;
-  static constexpr int64_t kOps = 2 * 4;
-  static inline Sum step(Sum sum, Operand& x) {
-    sum = vfmaq_f32(sum, x, x);
     asm volatile("" : "+w"(sum));
     return sum;
   }

@@ -1,6 +1,7 @@
 // The most that the instructions of this target do: see generic/peaks.inl.
 // clang-format off
 #include "kernels/simd/neon.h"
+#include "kernels/simd/neon_f32_peak.h"
 // clang-format on
 
 struct Int8Peak {
@@ -11,18 +12,6 @@ struct Int8Peak {
   static inline Sum step(Sum sum, Operand& x) {
     sum = vpadalq_s16(sum, vmlal_high_s8(vmull_s8(vget_low_s8(x), vget_low_s8(x)), x, x));
     asm volatile("" : "+w"(sum), "+w"(x));
-    return sum;
-  }
-};
-
-struct F32Peak {
-  using Sum = float32x4_t;
-  using Operand = float32x4_t;
-  static constexpr int kSums = 16;
-  static constexpr int64_t kOps = 2 * 4;
-  static inline Sum step(Sum sum, Operand& x) {
-    sum = vfmaq_f32(sum, x, x);
-    asm volatile("" : "+w"(sum));
     return sum;
   }
 };

@@ -11,9 +11,10 @@
 #include <numeric>
 
 #include "base/threads.h"
+#include "compress/encode.h"
 #include "compress/source.h"
-#include "format/safetensors.h"
 #include "lissom/codec.h"
+#include "lissom/gguf.h"
 
 namespace lissom {
 namespace {
@@ -26,6 +27,9 @@ constexpr int64_t kWarmup = 5;
 /// One-dimensional tensors act on every token alike, so they go more slowly.
 constexpr double kVectorRate = 0.3;
 constexpr int64_t kGrain = int64_t{1} << 15;  // weights that a thread takes at a time
+/// A codec of fewer bits keeps the grid that it began with. One that is chosen anew at each step moves under
+/// the codes that were learned, while a code of 8 bits is worth less than what a scale of its own time gains.
+constexpr int kGridBits = 8;
 
 /// A tensor that is learned.
 struct Learned {
@@ -34,31 +38,56 @@ struct Learned {
   const BlockCodec* codec = nullptr;
   const std::vector<float>* mean = nullptr;  ///< importance, or null
   double scale = 0;                          ///< of its steps
+  bool keeps_grid = false;                   ///< that of `bytes`
+  bool frozen = false;                       ///< `bytes` stay as they are, and there are no latents
   std::vector<float> latent, momentum, squares;
+  std::vector<std::byte> bytes;  ///< what the file will hold
+
+  [[nodiscard]] int64_t blocks_a_row() const { return entry->shape.cols() / codec->block_weights(); }
+  /// The importance of a row's columns, or null.
+  [[nodiscard]] const float* importance_of(int64_t row) const {
+    if (mean == nullptr) return nullptr;
+    const Shape& shape = entry->shape;
+    const bool own = static_cast<int64_t>(mean->size()) > shape.cols();  // each expert's
+    const int64_t rows_of_matrix = shape.rank() == 3 ? shape[1] : shape.rows();
+    return mean->data() + (own ? row / rows_of_matrix * shape.cols() : 0);
+  }
 };
 
 std::span<const std::byte> bytes_of(const std::vector<float>& values) {
   return std::as_bytes(std::span(values));
 }
 
-/// Calls before(begin, end) for each run of latents, then leaves in `out` what the file will hold for them,
-/// read back.
+/// The row's blocks of t.bytes from its latents.
+void encode_row(Learned& t, int64_t row) {
+  const int64_t cols = t.entry->shape.cols(), blocks = t.blocks_a_row(), size = t.codec->block_weights();
+  const float *latent = t.latent.data() + row * cols, *importance = t.importance_of(row);
+  std::byte* bytes = t.bytes.data() + row * blocks * t.codec->block_bytes();
+  if (!t.keeps_grid) return t.codec->encode_blocks(latent, importance, blocks, blocks, bytes);
+  BlockGrid grid;
+  std::vector<int8_t> codes(static_cast<size_t>(size));
+  for (int64_t b = 0; b < blocks; ++b, bytes += t.codec->block_bytes()) {
+    t.codec->unpack(bytes, grid, codes.data());
+    t.codec->round(grid, 0, static_cast<int>(size), latent + b * size,
+                   importance == nullptr ? nullptr : importance + b * size, codes.data());
+    t.codec->pack(grid, codes.data(), bytes);
+  }
+}
+
+/// Calls before(begin, end) for each run of latents, then encodes them and leaves in `out` what they decode to.
 template <class Before>
-void round_trip(const Learned& t, ThreadPool& pool, std::vector<float>& out, const Before& before) {
-  const Shape& shape = t.entry->shape;
-  const int64_t cols = shape.cols(), blocks = cols / t.codec->block_weights();
-  const int64_t rows_of_matrix = shape.rank() == 3 ? shape[1] : shape.rows();
-  const bool own = t.mean != nullptr && static_cast<int64_t>(t.mean->size()) > cols;  // each expert's
+void round_trip(Learned& t, ThreadPool& pool, std::vector<float>& out, const Before& before) {
+  const int64_t cols = t.entry->shape.cols(), blocks = t.blocks_a_row();
   out.resize(t.latent.size());
-  pool.parallel_for(shape.rows(), std::max<int64_t>(1, kGrain / cols), [&](int64_t begin, int64_t end, int) {
-    std::vector<std::byte> bytes(static_cast<size_t>(blocks * t.codec->block_bytes()));
-    for (int64_t r = begin; r < end; ++r) {
-      before(static_cast<size_t>(r * cols), static_cast<size_t>((r + 1) * cols));
-      const float* mean = t.mean == nullptr ? nullptr : t.mean->data() + (own ? r / rows_of_matrix * cols : 0);
-      t.codec->encode_blocks(t.latent.data() + r * cols, mean, blocks, blocks, bytes.data());
-      t.codec->decode_blocks(bytes.data(), blocks, out.data() + r * cols);
-    }
-  });
+  pool.parallel_for(t.entry->shape.rows(), std::max<int64_t>(1, kGrain / cols),
+                    [&](int64_t begin, int64_t end, int) {
+                      for (int64_t r = begin; r < end; ++r) {
+                        before(static_cast<size_t>(r * cols), static_cast<size_t>((r + 1) * cols));
+                        encode_row(t, r);
+                        t.codec->decode_blocks(t.bytes.data() + r * blocks * t.codec->block_bytes(), blocks,
+                                               out.data() + r * cols);
+                      }
+                    });
 }
 
 /// A sequence of numbers that is the same everywhere (xorshift64*, Vigna 2016).
@@ -133,7 +162,8 @@ class Work {
       return bad_input("distillation: no step had a finite divergence; is the checkpoint sound?");
     done_.first_kld = mean(losses_.begin());
     done_.last_kld = mean(losses_.end() - static_cast<ptrdiff_t>(tenth));
-    return done_;
+    LISSOM_CHECK(measure_tensors());
+    return std::move(done_);
   }
 
  private:
@@ -152,28 +182,64 @@ class Work {
       t.codec = find_block_codec(entry.codec);
       const auto mean = means_.find(entry.tensor);
       if (mean != means_.end()) t.mean = &mean->second;
-      LISSOM_CHECK(begin_with(entry, t.latent));
+      LISSOM_CHECK(begin_with(entry, t));
       double square = 0;
       for (const float w : t.latent) square += double{w} * double{w};
-      const double rms = std::sqrt(square / static_cast<double>(t.latent.size()));
+      const double rms = std::sqrt(square / static_cast<double>(std::max<size_t>(1, t.latent.size())));
       t.scale = std::max(rms, 1e-3) * (vector ? kVectorRate : 1.0);
       tensors_.push_back(std::move(t));
     }
     return {};
   }
 
-  Result<void> begin_with(const PlanEntry& entry, std::vector<float>& out) const {
-    const bool started = start_ != nullptr && start_->find(entry.tensor) >= 0;
-    const TensorSource& tensors = started ? *start_ : *source_.tensors;
-    const auto index = static_cast<size_t>(tensors.find(entry.tensor));
+  /// The tensor as F32.
+  Result<std::vector<float>> decode(const TensorSource& tensors, const std::string& name, const Shape& shape,
+                                    const std::string& type) const {
+    const auto index = static_cast<size_t>(tensors.find(name));
     LISSOM_TRY(const TensorView view, tensors.read(index));
-    const Codec& codec = *find_codec(started ? "F32" : entry.from);
-    out.resize(static_cast<size_t>(entry.shape.elements()));
+    std::vector<float> out(static_cast<size_t>(shape.elements()));
     const std::span<const std::byte> bytes[] = {view.data};
-    codec.decode_rows(entry.shape, bytes, 0, entry.shape.rows(), out.data());
+    find_codec(type)->decode_rows(shape, bytes, 0, shape.rows(), out.data());
     tensors.release(index);
     if (!std::ranges::all_of(out, [](float w) { return std::isfinite(w); }))
-      return bad_input(tensors.origin() + ": tensor '" + entry.tensor + "' holds NaN or Inf");
+      return bad_input(tensors.origin() + ": tensor '" + name + "' holds NaN or Inf");
+    return out;
+  }
+
+  /// Latents and the bytes that they are rounded to.
+  Result<void> begin_with(const PlanEntry& entry, Learned& t) {
+    t.bytes.resize(entry.bytes);
+    const int64_t given = start_ == nullptr ? -1 : start_->find(entry.tensor);
+    if (given < 0) {
+      LISSOM_TRY(t.latent, decode(*source_.tensors, entry.tensor, entry.shape, entry.from));
+      pool_.parallel_for(entry.shape.rows(), 1, [&t](int64_t begin, int64_t end, int) {
+        for (int64_t r = begin; r < end; ++r) encode_row(t, r);
+      });
+    } else {
+      t.frozen = t.codec->round_width() > 1;
+      if (!t.frozen) {
+        LISSOM_TRY(t.latent, decode(*start_, latent_name(entry.tensor), entry.shape, "F32"));
+      }
+      LISSOM_TRY(const TensorView view, start_->read(static_cast<size_t>(given)));
+      std::ranges::copy(view.data, t.bytes.begin());
+      start_->release(static_cast<size_t>(given));
+    }
+    t.keeps_grid =
+        t.codec->round_width() == 1 && t.codec->block_bytes() * 8 < kGridBits * t.codec->block_weights();
+    return {};
+  }
+
+  /// What learning made of the matrices' weights.
+  Result<void> measure_tensors() {
+    for (const Learned& t : tensors_) {
+      const PlanEntry& entry = *t.entry;
+      if (entry.from == entry.codec) continue;
+      LISSOM_TRY(const std::vector<float> weights,
+                 decode(*source_.tensors, entry.tensor, entry.shape, entry.from));
+      const ErrorSums sums = measure_rows(*t.codec, entry.shape.rows(), weights, t.bytes,
+                                          [&t](int64_t row) { return t.importance_of(row); });
+      done_.tensors.push_back({entry.tensor, sums.relative(), sums.weighted_relative()});
+    }
     return {};
   }
 
@@ -183,27 +249,40 @@ class Work {
     const char* prefix;
     std::vector<float> Learned::*values;
   };
-  /// What the state after `step` holds of each tensor.
-  [[nodiscard]] std::span<const Part> parts_after(int64_t step) const {
-    static constexpr Part kParts[] = {
-        {"", &Learned::latent}, {"momentum.", &Learned::momentum}, {"squares.", &Learned::squares}};
-    return std::span(kParts).first(step == steps_ ? 1 : 3);
-  }
+  static constexpr Part kParts[] = {
+      {"", &Learned::latent}, {"momentum.", &Learned::momentum}, {"squares.", &Learned::squares}};
 
+  /// After the last step the bytes that the file will hold; before it, all that a step changes but the bytes,
+  /// which follow from the latents.
   [[nodiscard]] Result<void> save(int64_t step) const {
+    const bool last = step == steps_;
     std::vector<TensorInfo> directory;
-    for (const Part& part : parts_after(step))
+    if (last) {
       for (const Learned& t : tensors_)
-        directory.push_back({part.prefix + t.entry->tensor, "F32", t.entry->shape, bytes_of(t.latent).size()});
+        directory.push_back({t.entry->tensor, t.entry->codec, t.entry->shape, t.bytes.size()});
+    } else {
+      for (const Part& part : kParts)
+        for (const Learned& t : tensors_)
+          if (!t.frozen)
+            directory.push_back(
+                {part.prefix + t.entry->tensor, "F32", t.entry->shape, bytes_of(t.latent).size()});
+    }
     std::string losses;
     for (const double loss : losses_) losses += fmt::format("{} ", loss);
-    LISSOM_TRY(const auto writer, SafetensorsWriter::create(state_, directory,
-                                                            {{"key", options_.key},
-                                                             {"step", std::to_string(step)},
-                                                             {"skipped", std::to_string(done_.skipped)},
-                                                             {"losses", losses}}));
-    for (const Part& part : parts_after(step))
-      for (const Learned& t : tensors_) LISSOM_CHECK(writer->append(bytes_of(t.*part.values)));
+    GgufMetadata metadata;
+    metadata.set("general.architecture", std::string("lissom_distillation"));
+    metadata.set("key", options_.key);
+    metadata.set("step", step);
+    metadata.set("skipped", done_.skipped);
+    metadata.set("losses", losses);
+    LISSOM_TRY(const auto writer, GgufWriter::create(state_, metadata, directory, {}));
+    if (last) {
+      for (const Learned& t : tensors_) LISSOM_CHECK(writer->append(t.bytes));
+    } else {
+      for (const Part& part : kParts)
+        for (const Learned& t : tensors_)
+          if (!t.frozen) LISSOM_CHECK(writer->append(bytes_of(t.*part.values)));
+    }
     return writer->finish();
   }
 
@@ -211,37 +290,14 @@ class Work {
   Result<bool> resume() {
     std::error_code code;
     if (!fs::exists(state_, code)) return false;
-    const auto file = SafetensorsFile::open(state_);
+    const auto file = GgufFile::open(state_);
     if (!file) return false;
-    const auto& said = (*file)->metadata();
-    const auto value = [&](const char* key) {
-      const auto found = said.find(key);
-      return found == said.end() ? std::string() : found->second;
-    };
-    const auto number = [&](const char* key) {
-      int64_t n = -1;
-      const std::string text = value(key);
-      std::from_chars(text.data(), text.data() + text.size(), n);
-      return n;
-    };
-    const int64_t step = number("step");
-    if (value("key") != options_.key || step < 1 || step > steps_ || number("skipped") < 0) return false;
-    std::vector<std::vector<float>> values;
-    for (const Part& part : parts_after(step))
-      for (const Learned& t : tensors_) {
-        const int64_t index = (*file)->find(part.prefix + t.entry->tensor);
-        if (index < 0) return false;
-        const TensorInfo& info = (*file)->tensors()[static_cast<size_t>(index)];
-        if (info.type != "F32" || !(info.shape == t.entry->shape)) return false;
-        LISSOM_TRY(const TensorView view, (*file)->read(static_cast<size_t>(index)));
-        auto& copy = values.emplace_back(t.latent.size());
-        std::memcpy(copy.data(), view.data.data(), view.data.size());
-        if (!std::ranges::all_of(copy, [](float w) { return std::isfinite(w); })) return false;
-      }
-    size_t i = 0;
-    for (const Part& part : parts_after(step))
-      for (Learned& t : tensors_) t.*part.values = std::move(values[i++]);
-    const std::string losses = value("losses");
+    const GgufMetadata& said = (*file)->metadata();
+    const int64_t step = said.integer_or("step", -1), skipped = said.integer_or("skipped", -1);
+    if (said.string_or("key", "") != options_.key || step < 1 || step > steps_ || skipped < 0) return false;
+    LISSOM_TRY(const bool whole, step == steps_ ? take_bytes(**file) : take_values(**file));
+    if (!whole) return false;
+    const std::string losses = said.string_or("losses", "");
     const char* at = losses.c_str();
     for (char* end = nullptr;; at = end) {
       const double loss = std::strtod(at, &end);
@@ -249,9 +305,51 @@ class Work {
       losses_.push_back(loss);
     }
     done_.resumed_steps = step;
-    done_.skipped = number("skipped");
+    done_.skipped = skipped;
     progress_.say(LogLevel::info, fmt::format("distillation goes on after step {} of {}", step, steps_));
     return step == steps_;
+  }
+
+  Result<bool> take_bytes(const TensorSource& file) {
+    std::vector<std::vector<std::byte>> all;
+    for (const Learned& t : tensors_) {
+      LISSOM_TRY(const auto bytes, tensor_of(file, t.entry->tensor, t.entry->codec, t.entry->shape));
+      if (!bytes || bytes->size() != t.bytes.size()) return false;
+      all.emplace_back(bytes->begin(), bytes->end());
+    }
+    for (size_t i = 0; i < all.size(); ++i) tensors_[i].bytes = std::move(all[i]);
+    return true;
+  }
+
+  Result<bool> take_values(const TensorSource& file) {
+    std::vector<std::vector<float>> all;
+    for (const Part& part : kParts)
+      for (const Learned& t : tensors_) {
+        if (t.frozen) continue;
+        LISSOM_TRY(const auto bytes, tensor_of(file, part.prefix + t.entry->tensor, "F32", t.entry->shape));
+        if (!bytes) return false;
+        auto& copy = all.emplace_back(t.latent.size());
+        std::memcpy(copy.data(), bytes->data(), bytes->size());
+        if (!std::ranges::all_of(copy, [](float w) { return std::isfinite(w); })) return false;
+      }
+    size_t i = 0;
+    for (const Part& part : kParts)
+      for (Learned& t : tensors_)
+        if (!t.frozen) t.*part.values = std::move(all[i++]);
+    return true;
+  }
+
+  /// Its bytes, or nothing where there is none of that name, type and shape.
+  static Result<std::optional<std::span<const std::byte>>> tensor_of(const TensorSource& file,
+                                                                     const std::string& name,
+                                                                     const std::string& type,
+                                                                     const Shape& shape) {
+    const int64_t index = file.find(name);
+    if (index < 0) return std::nullopt;
+    const TensorInfo& info = file.tensors()[static_cast<size_t>(index)];
+    if (info.type != type || !(info.shape == shape)) return std::nullopt;
+    LISSOM_TRY(const TensorView view, file.read(static_cast<size_t>(index)));
+    return view.data;
   }
 
   // -------------------------------------------------------------- learning
@@ -262,7 +360,12 @@ class Work {
     for (Learned& t : tensors_) {
       t.momentum.resize(t.latent.size());
       t.squares.resize(t.latent.size());
-      round_trip(t, pool_, values, [](size_t, size_t) {});
+      if (t.frozen) {
+        values.resize(static_cast<size_t>(t.entry->shape.elements()));
+        t.codec->decode_blocks(t.bytes.data(), t.entry->shape.rows() * t.blocks_a_row(), values.data());
+      } else {
+        round_trip(t, pool_, values, [](size_t, size_t) {});
+      }
       distiller_->set(t.weight, values);
     }
     auto saved = Clock::now();
@@ -299,7 +402,7 @@ class Work {
     std::vector<float> values;
     for (Learned& t : tensors_) {
       const std::span<const float> gradient = distiller_->take_gradient(t.weight);
-      if (gradient.empty()) continue;
+      if (gradient.empty() || t.frozen) continue;
       move(t, gradient, step, rate * t.scale, values);
       distiller_->set(t.weight, values);
     }
@@ -345,6 +448,10 @@ class Work {
 
 }  // namespace
 
+std::string latent_name(const std::string& tensor) {
+  return "latent." + tensor;
+}
+
 Result<Distillation> distill(const Checkpoint& source, const Plan& plan,
                              const std::optional<Importance>& importance, const Engine& engine,
                              const DistillText& text, const TensorSource* start, const fs::path& state,
@@ -362,9 +469,10 @@ uint64_t distill_memory(const Checkpoint& source, int64_t window, int64_t window
     weights += n;
     largest = std::max(largest, n);
   }
-  // F32: latents and two moments. BF16: the student, its gradients, the teacher. Of one tensor at a time what
-  // its bytes decode to and its gradient in F32; of a head, the sum of that too.
-  const uint64_t values = weights * (3 * 4 + 3 * 2) + largest * 3 * 4;
+  // F32: latents and two moments. BF16: the student, its gradients, the teacher. About a byte: what the file
+  // will hold. Of one tensor at a time what its bytes decode to and its gradient in F32; of a head, the sum of
+  // that too.
+  const uint64_t values = weights * (3 * 4 + 3 * 2 + 1) + largest * 3 * 4;
   // What a block keeps for its derivative, some of it in BF16: about 8 rows of the model's width and four of
   // the MLP's; and the logits at work.
   const Config& c = source.config;

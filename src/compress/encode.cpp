@@ -77,6 +77,22 @@ double ErrorSums::weighted_relative() const {
   return weighted_power > 0 ? std::sqrt(weighted_error / weighted_power) : 0;
 }
 
+ErrorSums measure_rows(const BlockCodec& codec, int64_t rows, std::span<const float> weights,
+                       std::span<const std::byte> bytes,
+                       const std::function<const float*(int64_t row)>& importance_of) {
+  const int64_t cols = static_cast<int64_t>(weights.size()) / std::max<int64_t>(rows, 1);
+  const int64_t blocks = cols / codec.block_weights();
+  std::vector<float> back(static_cast<size_t>(cols));
+  ErrorSums sums;
+  for (int64_t r = 0; r < rows; ++r) {
+    codec.decode_blocks(bytes.data() + r * blocks * codec.block_bytes(), blocks, back.data());
+    const float *row = weights.data() + r * cols, *importance = importance_of(r);
+    sums.add(importance == nullptr ? measure<false>(row, back.data(), nullptr, cols)
+                                   : measure<true>(row, back.data(), importance, cols));
+  }
+  return sums;
+}
+
 /// Rows that one thread encodes at once.
 struct Encoder::Unit {
   size_t part;

@@ -4,11 +4,14 @@
 // number of threads nor the size of a slab changes a byte.
 
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "base/threads.h"
+#include "lissom/codec.h"
 #include "lissom/compress.h"
 
 namespace lissom {
@@ -20,6 +23,11 @@ struct ErrorSums {
   [[nodiscard]] double relative() const;
   [[nodiscard]] double weighted_relative() const;
 };
+
+/// Errors of all rows of a matrix. importance_of: a row's, or null.
+[[nodiscard]] ErrorSums measure_rows(const BlockCodec& codec, int64_t rows, std::span<const float> weights,
+                                     std::span<const std::byte> bytes,
+                                     const std::function<const float*(int64_t row)>& importance_of);
 
 /// Some rows of one tensor, in the slab's buffer.
 struct SlabPart {

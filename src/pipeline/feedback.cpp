@@ -67,14 +67,14 @@ Result<Json> run_feedback(const Checkpoint& checkpoint, const CompressJob& job, 
   return json;
 }
 
-void add_feedback(Json feedback, Json& result) {
-  const Json of = std::move(feedback["tensors"]);
-  feedback.erase("tensors");
+void add_copied(const char* name, Json said, Json& result) {
+  const Json of = std::move(said["tensors"]);
+  said.erase("tensors");
   for (Json& tensor : result["tensors"]) {
     const auto found = of.find(tensor.value("name", ""));
     if (found != of.end()) tensor.update(*found);
   }
-  result["error_feedback"] = std::move(feedback);
+  result[name] = std::move(said);
 }
 
 }  // namespace lissom

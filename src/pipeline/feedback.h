@@ -25,15 +25,16 @@ inline constexpr const char* kErrorFeedback = "error-feedback";
 /// Why there is too little memory for it; empty: there is enough.
 [[nodiscard]] std::string feedback_obstacle(const Checkpoint& checkpoint, const CompressJob& job,
                                             const Plan& plan);
-/// Leaves in `state` the bytes that the target is to be made of, or latents for learning to begin with, and
-/// returns what is to be said of it: a "tensors" member for add_feedback() and the rest for the report. `key`:
+/// Leaves in `state` the bytes that the target is to be made of, with latents for learning to begin with, and
+/// returns what is to be said of it (add_copied()). `key`:
 /// all that the result depends on.
 [[nodiscard]] Result<Json> run_feedback(const Checkpoint& checkpoint, const CompressJob& job,
                                         const TextPlan& calibration, const Plan& plan,
                                         const std::optional<Importance>& importance, bool latents,
                                         const std::filesystem::path& state, const std::string& key,
                                         const Progress& progress);
-/// Puts it into the result of the job, whose tensors were copied from the state.
-void add_feedback(Json feedback, Json& result);
+/// Puts what an algorithm says into the result of the job, under its name: "tensors" into those that were
+/// copied from its state.
+void add_copied(const char* name, Json said, Json& result);
 
 }  // namespace lissom

@@ -14,6 +14,7 @@
 #include "compress/algorithms/error_feedback/matrix.h"
 #include "compress/algorithms/token_weights.h"
 #include "compress/checksum.h"
+#include "compress/distill.h"
 #include "compress/encode.h"
 #include "compress/header.h"
 #include "compress/journal.h"
@@ -84,11 +85,12 @@ class Work {
         pool_(options.threads),
         groups_(groups_of(checkpoint, plan, result_.shared)) {
     for (const Group& group : groups_)
-      for (const PlanEntry* entry : group.entries)
-        directory_.push_back(options.latents
-                                 ? TensorInfo{entry->tensor, "F32", entry->shape,
-                                              static_cast<uint64_t>(entry->shape.elements()) * sizeof(float)}
-                                 : TensorInfo{entry->tensor, entry->codec, entry->shape, entry->bytes});
+      for (const PlanEntry* entry : group.entries) {
+        directory_.push_back({entry->tensor, entry->codec, entry->shape, entry->bytes});
+        if (options.latents)
+          directory_.push_back({latent_name(entry->tensor), "F32", entry->shape,
+                                static_cast<uint64_t>(entry->shape.elements()) * sizeof(float)});
+      }
   }
 
   Result<FeedbackResult> run(const Tokenizer& tokenizer, std::string_view text) {
@@ -97,7 +99,7 @@ class Work {
     finite_.assign(chunks_.batches.size(), 1);
     LISSOM_TRY(const bool finished, resume());
     if (!finished) LISSOM_CHECK(work());
-    for (const JournalEntry& entry : journal_->entries()) report(entry);
+    for (size_t i = 0; i < journal_->entries().size(); i += parts()) report(journal_->entries()[i]);
     result_.skipped_chunks = std::ranges::count(finite_, 0);
     result_.chunks = static_cast<int64_t>(finite_.size()) - result_.skipped_chunks;
     result_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
@@ -105,11 +107,14 @@ class Work {
   }
 
  private:
+  /// How many tensors of the file each matrix has: its bytes, and its latents where they are wanted.
+  [[nodiscard]] size_t parts() const { return options_.latents ? 2 : 1; }
+
   [[nodiscard]] std::string run_line() const {
     std::string dampings;
     for (const double d : options_.dampings) dampings += fmt::format("{} ", d);
     return fmt::format(
-        R"({{"lissom_error_feedback":1,"key":"{}","chunks":{},"context":{},"dampings":"{}","refinements":{},"token_limit":{},"latents":{}}})",
+        R"({{"lissom_error_feedback":2,"key":"{}","chunks":{},"context":{},"dampings":"{}","refinements":{},"token_limit":{},"latents":{}}})",
         options_.key, chunks_.batches.size(), chunks_.context, dampings, options_.refinements,
         options_.token_limit, options_.latents);
   }
@@ -123,19 +128,20 @@ class Work {
       ++good;
     std::error_code code;
     if (good == directory_.size() && fs::exists(state_, code)) {
-      result_.resumed_tensors = static_cast<int64_t>(good);
+      result_.resumed_tensors = static_cast<int64_t>(good / parts());
       return true;
     }
     good = verified(good);
+    good -= good % parts();
     GgufWriter::Options writing{.keep_partial = true};
     writing.resume_tensors = good;
     LISSOM_TRY(writer_, GgufWriter::create(state_, metadata(), directory_, writing));
     done_ = writer_->resumed_tensors();
-    result_.resumed_tensors = static_cast<int64_t>(done_);
+    result_.resumed_tensors = static_cast<int64_t>(done_ / parts());
     LISSOM_CHECK(journal_->keep(done_));
     if (done_ > 0)
-      progress_.say(LogLevel::info,
-                    fmt::format("error feedback: {} of {} tensors were done before", done_, directory_.size()));
+      progress_.say(LogLevel::info, fmt::format("error feedback: {} of {} tensors were done before",
+                                                done_ / parts(), directory_.size() / parts()));
     return false;
   }
 
@@ -186,13 +192,18 @@ class Work {
     while (last_ > 0 && finite_[last_ - 1] == 0) --last_;
   }
 
-  [[nodiscard]] bool is_done(const Group& group) const {
+  /// The group's first tensor in the directory.
+  [[nodiscard]] size_t first_of(const Group& group) const {
     size_t first = 0;
     for (const Group& other : groups_) {
       if (&other == &group) break;
-      first += other.entries.size();
+      first += other.entries.size() * parts();
     }
-    return first + group.entries.size() <= done_;
+    return first;
+  }
+
+  [[nodiscard]] bool is_done(const Group& group) const {
+    return first_of(group) + group.entries.size() * parts() <= done_;
   }
 
   /// Adds a chunk's rows to the moments of an input.
@@ -250,24 +261,22 @@ class Work {
   }
 
   Result<void> round_group(const Group& group, const InputMoments* moments) {
-    size_t index = 0;
-    for (const Group& other : groups_) {
-      if (&other == &group) break;
-      index += other.entries.size();
-    }
+    size_t index = first_of(group);
     // The file has the groups in the order of the model; one that was passed over is caught up with here.
     for (const Group& other : groups_) {
       if (done_ >= index || &other == &group) break;
       LISSOM_CHECK(round_group(other, nullptr));
     }
-    for (const PlanEntry* entry : group.entries)
-      if (index++ >= done_) LISSOM_CHECK(round_tensor(*entry, moments));
+    for (const PlanEntry* entry : group.entries) {
+      if (index >= done_) LISSOM_CHECK(round_tensor(*entry, moments));
+      index += parts();
+    }
     return {};
   }
 
   Result<void> round_tensor(const PlanEntry& entry, const InputMoments* moments) {
-    progress_.report("error feedback", static_cast<int64_t>(done_), static_cast<int64_t>(directory_.size()),
-                     entry.tensor);
+    progress_.report("error feedback", static_cast<int64_t>(done_ / parts()),
+                     static_cast<int64_t>(directory_.size() / parts()), entry.tensor);
     LISSOM_TRY(const std::vector<float> weights, decode(entry));
     const auto mean = means_.find(entry.tensor);
     const std::span<const float> importance =
@@ -281,20 +290,26 @@ class Work {
     const BlockCodec& codec = *find_block_codec(entry.codec);
     const FeedbackMatrix rounded = feed_back(pool_, codec, entry.shape.rows(), weights, importance, *moments,
                                              options_.dampings, options_.refinements);
-    std::span<const std::byte> result = rounded.bytes;
-    if (options_.latents) result = std::as_bytes(std::span(rounded.latents));
-    JournalEntry done{entry.tensor, result.size(), 0, 0, 0, !importance.empty()};
-    Checksum checksum;
-    checksum.update(result);
-    done.checksum = checksum.value();
-    measure(codec, weights, importance, rounded.bytes, done);
+    JournalEntry done = entry_of(entry.tensor, rounded.bytes);
+    done.has_importance = !importance.empty();
+    const ErrorSums sums = measure_rows(codec, entry.shape.rows(), weights, rounded.bytes, [&](int64_t) {
+      return importance.empty() ? nullptr : importance.data();
+    });
+    done.relative_error = sums.relative();
+    done.weighted_relative_error = sums.weighted_relative();
     done.note = fmt::format("{} {:.6f}; damping {:.4g}, {} of {} rows are the search's", kRatio,
                             rounded.plain > 0 ? rounded.judged / rounded.plain : 1.0, rounded.damping,
                             rounded.searched_rows, entry.shape.rows());
-    LISSOM_CHECK(writer_->append(result));
+    std::vector<JournalEntry> written{std::move(done)};
+    LISSOM_CHECK(writer_->append(rounded.bytes));
+    if (options_.latents) {
+      const auto latents = std::as_bytes(std::span(rounded.latents));
+      written.push_back(entry_of(latent_name(entry.tensor), latents));
+      LISSOM_CHECK(writer_->append(latents));
+    }
     LISSOM_CHECK(writer_->flush());
-    LISSOM_CHECK(journal_->append({done}));
-    ++done_;
+    LISSOM_CHECK(journal_->append(written));
+    done_ += parts();
     if (progress_.stop_requested()) return tl::unexpected(Error{ErrorKind::cancelled, "stopped"});
     return {};
   }
@@ -313,20 +328,14 @@ class Work {
     return out;
   }
 
-  static void measure(const BlockCodec& codec, std::span<const float> weights,
-                      std::span<const float> importance, const std::vector<std::byte>& bytes,
-                      JournalEntry& entry) {
-    std::vector<float> back(weights.size());
-    codec.decode_blocks(bytes.data(), static_cast<int64_t>(weights.size()) / codec.block_weights(),
-                        back.data());
-    ErrorSums sums;
-    for (size_t i = 0; i < back.size(); ++i) {
-      const auto w = static_cast<double>(weights[i]), e = w - static_cast<double>(back[i]);
-      const double v = importance.empty() ? 1.0 : static_cast<double>(importance[i % importance.size()]);
-      sums.add({e * e, w * w, v * e * e, v * w * w});
-    }
-    entry.relative_error = sums.relative();
-    entry.weighted_relative_error = sums.weighted_relative();
+  static JournalEntry entry_of(const std::string& tensor, std::span<const std::byte> bytes) {
+    JournalEntry entry;
+    entry.tensor = tensor;
+    entry.bytes = bytes.size();
+    Checksum checksum;
+    checksum.update(bytes);
+    entry.checksum = checksum.value();
+    return entry;
   }
 
   void report(const JournalEntry& entry) {

@@ -24,10 +24,8 @@ struct FeedbackOptions {
   /// matrix that is taken which loses least on text that H has not seen, over some of its rows. Sparse
   /// codebooks want the large ones: what their vectors lose is too much for other columns to make up for.
   std::vector<double> dampings = {0.01, 0.1, 0.3, 1};
-  /// Leaves, in the place of bytes, F32 latents for distill() to begin with: close to what feedback rounded, so
-  /// close that the codec's search finds the same values again.
-  bool latents = false;
-  int refinements = 1;  ///< passes of block coordinate descent
+  bool latents = false;  ///< leaves, beside the bytes, the F32 latents that distill() begins with
+  int refinements = 1;   ///< passes of block coordinate descent
   /// In the damping's unit and where rows are judged, a token's squares count no more than this many times the
   /// median token's of its chunk. An attention sink's are a hundred thousand times larger: with them in the
   /// unit the damping drowns all others, and without them in H the sink's outputs go astray.

@@ -12,9 +12,6 @@ namespace {
 constexpr int64_t kGrain = int64_t{1} << 15;  // weights that a thread takes at a time
 constexpr int kRaises = 8;                    // of a damping, tenfold each
 constexpr int64_t kTrialRows = 48;            // that dampings are tried on
-/// How far a latent is from its value in the file, of the way to the weight that was rounded to it. Of a whole
-/// way a search makes another grid; of none, no small step of learning would ever change a code.
-constexpr float kLatentShare = 0.5F;
 
 /// Each row's error on `judge`.
 std::vector<double> judge_rows(ThreadPool& pool, const BlockCodec& codec, int64_t rows,
@@ -78,19 +75,6 @@ double choose_damping(ThreadPool& pool, const BlockCodec& codec, int64_t rows, s
   return best;
 }
 
-void pull(ThreadPool& pool, const BlockCodec& codec, const std::vector<std::byte>& bytes,
-          std::vector<float>& latents) {
-  const int64_t size = codec.block_weights(), blocks = static_cast<int64_t>(latents.size()) / size;
-  pool.parallel_for(blocks, kGrain / size, [&](int64_t first, int64_t last, int) {
-    std::vector<float> values(static_cast<size_t>((last - first) * size));
-    codec.decode_blocks(bytes.data() + first * codec.block_bytes(), last - first, values.data());
-    for (size_t i = 0; i < values.size(); ++i) {
-      float& latent = latents[static_cast<size_t>(first * size) + i];
-      latent = values[i] + kLatentShare * (latent - values[i]);
-    }
-  });
-}
-
 }  // namespace
 
 FeedbackMatrix feed_back(ThreadPool& pool, const BlockCodec& codec, int64_t rows,
@@ -133,7 +117,6 @@ FeedbackMatrix feed_back(ThreadPool& pool, const BlockCodec& codec, int64_t rows
     std::copy_n(latents.data() + r * static_cast<size_t>(n), n,
                 out.latents.data() + r * static_cast<size_t>(n));
   }
-  pull(pool, codec, out.bytes, out.latents);
   return out;
 }
 

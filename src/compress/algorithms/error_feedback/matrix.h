@@ -21,9 +21,7 @@ struct InputMoments {
 
 struct FeedbackMatrix {
   std::vector<std::byte> bytes;
-  /// Weights of which the codec's search makes values like those of `bytes`: the compensated weights that were
-  /// rounded, moved towards those values so that it finds much the same grid.
-  std::vector<float> latents;
+  std::vector<float> latents;    ///< the compensated weights that `bytes` are rounded from
   double judged = 0, plain = 0;  ///< Σ over rows of the error on `judge`: of these bytes, of the search's
   double damping = 0;            ///< the one that was taken; 0: H was of no use
   int64_t searched_rows = 0;     ///< that are the search's

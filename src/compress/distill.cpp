@@ -3,12 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 #include <cmath>
 #include <cstring>
 #include <numbers>
 #include <numeric>
+#include <optional>
 
 #include "base/threads.h"
 #include "compress/encode.h"
@@ -49,7 +49,7 @@ struct Learned {
     if (mean == nullptr) return nullptr;
     const Shape& shape = entry->shape;
     const bool own = static_cast<int64_t>(mean->size()) > shape.cols();  // each expert's
-    const int64_t rows_of_matrix = shape.rank() == 3 ? shape[1] : shape.rows();
+    const int64_t rows_of_matrix = std::max<int64_t>(1, shape.rank() == 3 ? shape[1] : shape.rows());
     return mean->data() + (own ? row / rows_of_matrix * shape.cols() : 0);
   }
 };
@@ -192,15 +192,30 @@ class Work {
     return {};
   }
 
+  /// Nothing where there is none of that name, type and shape.
+  static Result<std::optional<TensorView>> tensor_of(const TensorSource& tensors, const std::string& name,
+                                                     const std::string& type, const Shape& shape) {
+    const int64_t index = tensors.find(name);
+    if (index < 0) return std::nullopt;
+    const TensorInfo& info = tensors.tensors()[static_cast<size_t>(index)];
+    if (info.type != type || !(info.shape == shape)) return std::nullopt;
+    LISSOM_TRY(TensorView view, tensors.read(static_cast<size_t>(index)));
+    return view;
+  }
+
+  static tl::unexpected<Error> unfit(const TensorSource& tensors, const std::string& name) {
+    return bad_input(tensors.origin() + ": tensor '" + name + "' is missing or of another type or shape");
+  }
+
   /// The tensor as F32.
   Result<std::vector<float>> decode(const TensorSource& tensors, const std::string& name, const Shape& shape,
                                     const std::string& type) const {
-    const auto index = static_cast<size_t>(tensors.find(name));
-    LISSOM_TRY(const TensorView view, tensors.read(index));
+    LISSOM_TRY(const auto view, tensor_of(tensors, name, type, shape));
+    if (!view) return unfit(tensors, name);
     std::vector<float> out(static_cast<size_t>(shape.elements()));
-    const std::span<const std::byte> bytes[] = {view.data};
-    find_codec(type)->decode_rows(shape, bytes, 0, shape.rows(), out.data());
-    tensors.release(index);
+    const std::span<const std::byte> parts[] = {view->data};
+    find_codec(type)->decode_rows(shape, parts, 0, shape.rows(), out.data());
+    tensors.release(static_cast<size_t>(tensors.find(name)));
     if (!std::ranges::all_of(out, [](float w) { return std::isfinite(w); }))
       return bad_input(tensors.origin() + ": tensor '" + name + "' holds NaN or Inf");
     return out;
@@ -208,10 +223,10 @@ class Work {
 
   /// Latents and the bytes that they are rounded to.
   Result<void> begin_with(const PlanEntry& entry, Learned& t) {
-    t.bytes.resize(entry.bytes);
     const int64_t given = start_ == nullptr ? -1 : start_->find(entry.tensor);
     if (given < 0) {
       LISSOM_TRY(t.latent, decode(*source_.tensors, entry.tensor, entry.shape, entry.from));
+      t.bytes.resize(entry.bytes);
       pool_.parallel_for(entry.shape.rows(), 1, [&t](int64_t begin, int64_t end, int) {
         for (int64_t r = begin; r < end; ++r) encode_row(t, r);
       });
@@ -220,8 +235,9 @@ class Work {
       if (!t.frozen) {
         LISSOM_TRY(t.latent, decode(*start_, latent_name(entry.tensor), entry.shape, "F32"));
       }
-      LISSOM_TRY(const TensorView view, start_->read(static_cast<size_t>(given)));
-      std::ranges::copy(view.data, t.bytes.begin());
+      LISSOM_TRY(const auto view, tensor_of(*start_, entry.tensor, entry.codec, entry.shape));
+      if (!view) return unfit(*start_, entry.tensor);
+      t.bytes.assign(view->data.begin(), view->data.end());
       start_->release(static_cast<size_t>(given));
     }
     t.keeps_grid =
@@ -313,9 +329,9 @@ class Work {
   Result<bool> take_bytes(const TensorSource& file) {
     std::vector<std::vector<std::byte>> all;
     for (const Learned& t : tensors_) {
-      LISSOM_TRY(const auto bytes, tensor_of(file, t.entry->tensor, t.entry->codec, t.entry->shape));
-      if (!bytes || bytes->size() != t.bytes.size()) return false;
-      all.emplace_back(bytes->begin(), bytes->end());
+      LISSOM_TRY(const auto view, tensor_of(file, t.entry->tensor, t.entry->codec, t.entry->shape));
+      if (!view || view->data.size() != t.bytes.size()) return false;
+      all.emplace_back(view->data.begin(), view->data.end());
     }
     for (size_t i = 0; i < all.size(); ++i) tensors_[i].bytes = std::move(all[i]);
     return true;
@@ -326,10 +342,10 @@ class Work {
     for (const Part& part : kParts)
       for (const Learned& t : tensors_) {
         if (t.frozen) continue;
-        LISSOM_TRY(const auto bytes, tensor_of(file, part.prefix + t.entry->tensor, "F32", t.entry->shape));
-        if (!bytes) return false;
+        LISSOM_TRY(const auto view, tensor_of(file, part.prefix + t.entry->tensor, "F32", t.entry->shape));
+        if (!view) return false;
         auto& copy = all.emplace_back(t.latent.size());
-        std::memcpy(copy.data(), bytes->data(), bytes->size());
+        std::memcpy(copy.data(), view->data.data(), view->data.size());
         if (!std::ranges::all_of(copy, [](float w) { return std::isfinite(w); })) return false;
       }
     size_t i = 0;
@@ -337,19 +353,6 @@ class Work {
       for (Learned& t : tensors_)
         if (!t.frozen) t.*part.values = std::move(all[i++]);
     return true;
-  }
-
-  /// Its bytes, or nothing where there is none of that name, type and shape.
-  static Result<std::optional<std::span<const std::byte>>> tensor_of(const TensorSource& file,
-                                                                     const std::string& name,
-                                                                     const std::string& type,
-                                                                     const Shape& shape) {
-    const int64_t index = file.find(name);
-    if (index < 0) return std::nullopt;
-    const TensorInfo& info = file.tensors()[static_cast<size_t>(index)];
-    if (info.type != type || !(info.shape == shape)) return std::nullopt;
-    LISSOM_TRY(const TensorView view, file.read(static_cast<size_t>(index)));
-    return view.data;
   }
 
   // -------------------------------------------------------------- learning

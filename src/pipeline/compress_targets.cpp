@@ -5,7 +5,6 @@
 #include <numeric>
 
 #include "compress/digest.h"
-#include "format/safetensors.h"
 #include "hub/hub.h"
 #include "hub/shards.h"
 #include "pipeline/feedback.h"

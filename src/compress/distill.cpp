@@ -27,8 +27,9 @@ constexpr int64_t kWarmup = 5;
 /// One-dimensional tensors act on every token alike, so they go more slowly.
 constexpr double kVectorRate = 0.3;
 constexpr int64_t kGrain = int64_t{1} << 15;  // weights that a thread takes at a time
-/// A codec of fewer bits keeps the grid that it began with. One that is chosen anew at each step moves under
-/// the codes that were learned, while a code of 8 bits is worth less than what a scale of its own time gains.
+/// A codec of fewer bits keeps the grid that it began with: one that is chosen anew at each step moves under
+/// the codes that were learned. Where the steps of a grid are as fine as with 8 bits, its scale may follow the
+/// latents.
 constexpr int kGridBits = 8;
 
 /// A tensor that is learned.

@@ -25,8 +25,9 @@ inline constexpr const char* kErrorFeedback = "error-feedback";
 /// Why there is too little memory for it; empty: there is enough.
 [[nodiscard]] std::string feedback_obstacle(const Checkpoint& checkpoint, const CompressJob& job,
                                             const Plan& plan);
-/// Leaves in `state` the bytes that the target is to be made of, where `latents` with those that learning begins
-/// with beside them, and returns what is to be said of it (add_copied()). `key`: all that the result depends on.
+/// Leaves in `state` the bytes that the target is to be made of, where `latents` with those that learning
+/// begins with beside them, and returns what is to be said of it (add_copied()). `key`: all that the result
+/// depends on.
 [[nodiscard]] Result<Json> run_feedback(const Checkpoint& checkpoint, const CompressJob& job,
                                         const TextPlan& calibration, const Plan& plan,
                                         const std::optional<Importance>& importance, bool latents,

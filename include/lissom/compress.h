@@ -132,6 +132,7 @@ struct TensorReport {
   double relative_error = 0;           ///< sqrt(Σ(w-ŵ)² / Σw²)
   double weighted_relative_error = 0;  ///< the same with importance, where there is one
   bool has_importance = false;
+  bool fed_back = false;  ///< by compress_to_pack(), which was given the Hessian
 };
 struct CompressResult {
   std::filesystem::path path;

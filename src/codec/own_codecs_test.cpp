@@ -197,7 +197,7 @@ TEST(Trellis, SearchFindsTheBestPathOfAllAndItsCodesLeadThere) {
   for (size_t i = 0; i < 4; ++i) search.add(2, x[i], weight[i]);
   std::vector<uint8_t> codes(4);
   std::vector<float> values(4);
-  const uint32_t last = search.end(codes.data(), values.data());
+  const uint32_t last = search.end(codes.size(), codes.data(), values.data());
   const auto cost = [&](int path, std::vector<float>* found) {
     uint32_t state = 0x5a3;
     double sum = 0;

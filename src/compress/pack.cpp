@@ -9,6 +9,7 @@
 #include "base/threads.h"
 #include "codec/parts.h"
 #include "codec/statistics.h"
+#include "compress/algorithms/error_feedback/tensor.h"
 #include "compress/digest.h"
 #include "compress/encode.h"
 #include "compress/header.h"
@@ -42,6 +43,7 @@ struct Work {
   TensorView view;
   std::vector<std::vector<std::byte>> parts;
   ErrorSums sums;
+  bool fed_back = false;
   Result<void> failure;
 };
 
@@ -89,7 +91,8 @@ class PackJob {
                                  e.bytes,
                                  work.sums.relative(),
                                  work.sums.weighted_relative(),
-                                 means_.contains(e.tensor)};
+                                 means_.contains(e.tensor),
+                                 work.fed_back};
           return {};
         });
   }
@@ -196,7 +199,7 @@ class PackJob {
             fmt::format("tensor '{}' holds {}, more than {} can store", entry.tensor, v, entry.codec));
         return;
       }
-    if (const auto done = encode_values(codec, entry, *w, work.parts); !done) {
+    if (const auto done = encode_values(codec, entry, *w, work); !done) {
       work.failure = done;
       return;
     }
@@ -204,11 +207,16 @@ class PackJob {
   }
 
   Result<void> encode_values(const Codec& codec, const PlanEntry& entry, const std::vector<float>& w,
-                             std::vector<std::vector<std::byte>>& out) const {
+                             Work& work) const {
     const InputStatistics known = statistics(entry);
+    const auto* mean = find_mean(entry);
+    auto& out = work.parts;
+    work.fed_back =
+        takes_feedback(entry) && !known.hessian.empty() &&
+        encode_with_feedback(entry, w, mean == nullptr ? std::span<const float>() : *mean, known.hessian, out);
+    if (work.fed_back) return {};
     const auto* wise = dynamic_cast<const HessianCodec*>(&codec);
     if (wise == nullptr || known.hessian.empty()) {
-      const auto* mean = find_mean(entry);
       // A mixture's experts have importance of their own, which codecs of blocks take a row at a time.
       if (mean != nullptr && static_cast<int64_t>(mean->size()) != entry.shape.cols())
         return encode_experts(codec, entry, w, *mean, out);
@@ -295,12 +303,12 @@ Result<GgufMetadata> pack_metadata(const Checkpoint& checkpoint, const Scheme& s
 
 }  // namespace
 
-std::vector<std::string> wanted_hessians(const Plan& plan) {
+std::vector<std::string> wanted_hessians(const Plan& plan, bool feedback) {
   std::vector<std::string> names;
   for (const PlanEntry& entry : plan.entries) {
     const Codec* codec = find_codec(entry.codec);
     if (dynamic_cast<const HessianCodec*>(codec) != nullptr ||
-        dynamic_cast<const AdaptiveCodec*>(codec) != nullptr)
+        dynamic_cast<const AdaptiveCodec*>(codec) != nullptr || (feedback && takes_feedback(entry)))
       names.push_back(entry.tensor);
   }
   return names;

@@ -35,8 +35,8 @@ struct PackOptions {
   /// Tensors are encoded side by side as long as they have no more weights than this together.
   int64_t step_weights = 32 << 20;
 };
-/// Which tensors' Hessians encoding with this plan would use.
-[[nodiscard]] std::vector<std::string> wanted_hessians(const Plan& plan);
+/// Which tensors' Hessians encoding with this plan would use; `feedback`: those that error feedback takes too.
+[[nodiscard]] std::vector<std::string> wanted_hessians(const Plan& plan, bool feedback);
 
 /// Writes the pack `out`, a few tensors at a time, under another name until it is whole. Codecs that choose by
 /// the weights (an adaptive rank) choose before anything is written, so that the plan in the result has what

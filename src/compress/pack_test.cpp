@@ -139,6 +139,42 @@ TEST(CompressToPack, UsesTheSecondMomentsOfInputs) {
   EXPECT_LT(whitened, plain / 20);
 }
 
+TEST(CompressToPack, ErrorsAreHandedOnWhereHessiansAreGiven) {
+  const testing::TempFolder folder;
+  const Checkpoint checkpoint = testing::tiny_llama({.width = 64});
+  auto h = std::make_shared<std::vector<float>>(64 * 64, 1.0F);  // inputs that are nearly alike
+  for (size_t i = 0; i < 64; ++i) (*h)[i * 65] = 1.05F;
+  const Scheme scheme = scheme_of(
+      "  - {match: 'blk.0.attn_q', codec: lissom_3_v1}\n  - {match: 'blk.0.attn_k', codec: Q4_0}\n"
+      "  - {match: 'blk.1.attn_q', codec: lissom_3_v1}\n");
+  const auto plan = make_plan_for(checkpoint, scheme, false, PlanFor::pack);
+  ASSERT_TRUE(plan);
+  EXPECT_THAT(wanted_hessians(*plan, false), ::testing::IsEmpty());
+  EXPECT_THAT(wanted_hessians(*plan, true),
+              ::testing::UnorderedElementsAre("blk.0.attn_q.weight", "blk.0.attn_k.weight", "blk.1.attn_q.weight"));
+  const auto out = folder.path() / "a.safetensors";
+  const auto result = compress_to_pack(
+      checkpoint, out,
+      {.scheme = scheme, .hessians = {{"blk.0.attn_q.weight", h}, {"blk.0.attn_k.weight", h}}}, {});
+  ASSERT_TRUE(result) << result.error().message;
+  for (const TensorReport& t : result->tensors)
+    EXPECT_EQ(t.fed_back, t.tensor == "blk.0.attn_q.weight" || t.tensor == "blk.0.attn_k.weight") << t.tensor;
+  const auto pack = PackFile::open(out);
+  ASSERT_TRUE(pack);
+  // Of such inputs a row's sum of errors is what counts.
+  const auto of = [&](const std::string& name) {
+    const auto w = values(*checkpoint.tensors, name), v = values(**pack, name);
+    double sum = 0;
+    for (size_t r = 0; r < 64; ++r) {
+      double row = 0;
+      for (size_t c = 0; c < 64; ++c) row += double{w[r * 64 + c]} - double{v[r * 64 + c]};
+      sum += row * row;
+    }
+    return sum;
+  };
+  EXPECT_LT(of("blk.0.attn_q.weight"), of("blk.1.attn_q.weight") / 5);
+}
+
 TEST(CompressToPack, RefusesWhatItShould) {
   const testing::TempFolder folder;
   Checkpoint checkpoint = testing::tiny_llama({.width = 64});

@@ -176,7 +176,9 @@ void make_keys(CompressRun& run) {
         "{}\n{}\n{}\n{}\n{} {}\n{} {} {}\n{}\n{}{}{}", LISSOM_VERSION, run.source_identity + run.digest,
         target.scheme.name, codecs, run.texts.calibration.description, job.calib_chunks,
         run.texts.evaluation.description, job.eval_chunks, job.context, job.seed,
-        feeds_back(job, run.learning) ? std::string(kErrorFeedback) + " " : "",
+        (writes_pack(job) ? pack_feeds_back(run.checkpoint, job, target.plan) : feeds_back(job, run.learning))
+            ? std::string(kErrorFeedback) + " "
+            : "",
         run.learning ? run.learning->description() : "", fold_key(job)));
   }
 }

@@ -3,10 +3,27 @@
 #include <algorithm>
 
 #include "compress/algorithms/low_rank/second_moments.h"
+#include "pipeline/feedback.h"
+#include "pipeline/machine.h"
 #include "pipeline/record.h"
 #include "report/report.h"
 
 namespace lissom {
+namespace {
+
+/// Of the text that error feedback reads, where --calib-chunks allows it.
+constexpr int64_t kFeedbackTokens = 64 << 10;
+
+}  // namespace
+
+bool pack_feeds_back(const Checkpoint& checkpoint, const CompressJob& job, const Plan& plan) {
+  if (job.data_free || job.imatrix) return false;
+  if (!job.algorithm.empty()) return job.algorithm == kErrorFeedback;
+  if (job.effort == Effort::fast) return false;
+  const uint64_t have = job.ram > 0 ? job.ram : available_memory() + resident_memory();
+  const uint64_t need = second_moment_bytes(checkpoint.graph, wanted_hessians(plan, true));
+  return have == 0 || need + resident_memory() < have / 2;
+}
 
 void expect_pack(const Checkpoint& checkpoint, const CompressJob& job, const Plan& plan, Forecast& forecast) {
   constexpr uint64_t kBytes = 12;  // of each weight at work: the source's, F32, and what is encoded
@@ -16,15 +33,17 @@ void expect_pack(const Checkpoint& checkpoint, const CompressJob& job, const Pla
     at_once = std::max(at_once, static_cast<uint64_t>(entry.shape.elements()));
     all += static_cast<uint64_t>(entry.shape.elements());
   }
+  const bool fed = pack_feeds_back(checkpoint, job, plan);
   const uint64_t moments =
-      job.data_free || job.imatrix ? 0 : second_moment_bytes(checkpoint.graph, wanted_hessians(plan));
+      job.data_free || job.imatrix ? 0 : second_moment_bytes(checkpoint.graph, wanted_hessians(plan, fed));
   forecast.compress_memory =
       moments + std::max(forecast.compress_memory, forecast.process_memory + kBytes * std::min(at_once, all));
 }
 
 Result<Hessians> collect_hessians(const Checkpoint& checkpoint, const CompressJob& job, const TextPlan& text,
                                   const Plan& plan, Source& source, const Progress& progress) {
-  const std::vector<std::string> wanted = wanted_hessians(plan);
+  const bool fed = pack_feeds_back(checkpoint, job, plan);
+  const std::vector<std::string> wanted = wanted_hessians(plan, fed);
   if (wanted.empty() || text.kind == TextPlan::Kind::none || text.kind == TextPlan::Kind::imatrix_file)
     return Hessians{};
   LISSOM_TRY(const std::string words, calibration_text(job, text, source, progress));
@@ -32,6 +51,7 @@ Result<Hessians> collect_hessians(const Checkpoint& checkpoint, const CompressJo
   source.unload();
   SecondMomentOptions options;
   options.calibration.chunks = job.calib_chunks;
+  if (fed) options.tokens = kFeedbackTokens;
   options.calibration.runtime = Source::options(job.threads);
   return collect_second_moments(checkpoint, *tokenizer, words, wanted, options, progress);
 }
@@ -46,6 +66,8 @@ Result<Json> make_pack(const Checkpoint& checkpoint, const CompressJob& job, con
   LISSOM_TRY(const CompressResult packed, compress_to_pack(checkpoint, target.out, options, progress));
   Json result = result_json(packed, target.scheme);
   result["format"] = job.format;
+  for (size_t i = 0; i < packed.tensors.size(); ++i)
+    if (packed.tensors[i].fed_back) result["tensors"][i]["algorithm"] = kErrorFeedback;
   if (target.record || job.report) {
     LISSOM_TRY(result["sha256"], file_sha256(target.out));
   }

@@ -21,11 +21,15 @@ namespace lissom {
   return writes_pack(job) ? ".safetensors" : ".gguf";
 }
 
+/// Whether tensors are encoded with error feedback: where it was asked for; and where nothing was said, a text is
+/// read, and the Hessians of all inputs, which a pack's tensors want at once, have room.
+[[nodiscard]] bool pack_feeds_back(const Checkpoint& checkpoint, const CompressJob& job, const Plan& plan);
+
 /// Puts the memory that writing a pack takes into its forecast.
 void expect_pack(const Checkpoint& checkpoint, const CompressJob& job, const Plan& plan, Forecast& forecast);
 
-/// Reads the calibration text for the second moments that the plan's codecs ask for; nothing where none does,
-/// or where no text is there (statistics of --imatrix).
+/// Reads the calibration text for the second moments that the plan's codecs and error feedback ask for; nothing
+/// where none does, or where no text is there (statistics of --imatrix).
 [[nodiscard]] Result<Hessians> collect_hessians(const Checkpoint& checkpoint, const CompressJob& job,
                                                 const TextPlan& text, const Plan& plan, Source& source,
                                                 const Progress& progress);

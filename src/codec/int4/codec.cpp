@@ -29,6 +29,16 @@ struct GroupsCodec::Work {
   std::vector<float> inverse;     ///< the stored column factors
   std::vector<float> scaled_v;    ///< importance of a column after division
   std::vector<uint8_t> group_bits;
+  const ColumnFeedback* feedback = nullptr;
+};
+
+/// A row on its way into the components.
+struct GroupsCodec::Row {
+  std::vector<Fit> fits;  ///< of the groups
+  std::vector<uint8_t> codes;
+  std::vector<uint32_t> apart = {};  ///< columns of outliers, ascending
+  std::vector<uint16_t> kept = {};   ///< their values in F16
+  double error = 0;
 };
 
 GroupsCodec::Layout GroupsCodec::layout(const Shape& shape) const {
@@ -106,42 +116,65 @@ static std::vector<uint32_t> row_outliers(const float* w, const std::vector<floa
   return columns;
 }
 
-double GroupsCodec::encode_row(const Layout& at, const Work& work, int64_t row,
-                               std::span<const std::span<std::byte>> parts) const {
+GroupsCodec::Row GroupsCodec::fit_row(const Layout& at, const Work& work, int64_t row) const {
   const auto cols = static_cast<size_t>(at.cols);
   const float* w = work.w + row * at.cols;
+  Row out{.fits = std::vector<Fit>(static_cast<size_t>(at.groups)), .codes = std::vector<uint8_t>(cols)};
   std::vector<float> x(cols), v = work.scaled_v;
-  for (size_t j = 0; j < cols; ++j) x[j] = w[j] / work.inverse[j];
-  if (at.index >= 0) {
-    const auto apart = row_outliers(w, work.importance, static_cast<size_t>(at.outliers));
-    for (size_t n = 0; n < apart.size(); ++n) {
-      const size_t place = static_cast<size_t>(row * at.outliers) + n;
-      v[apart[n]] = 0;
-      if (parts.empty()) continue;
-      if (at.wide)
-        store(parts[static_cast<size_t>(at.index)], place, apart[n]);
-      else
-        store(parts[static_cast<size_t>(at.index)], place, static_cast<uint16_t>(apart[n]));
-      store(parts[static_cast<size_t>(at.values)], place, float_to_half(w[apart[n]]));
+  if (at.index >= 0) out.apart = row_outliers(w, work.importance, static_cast<size_t>(at.outliers));
+  for (const uint32_t column : out.apart) {
+    v[column] = 0;
+    out.kept.push_back(float_to_half(w[column]));
+  }
+  const auto choose = [&](int64_t begin, int64_t n, const float* targets) {
+    const auto first = static_cast<size_t>(begin), group = static_cast<size_t>(begin / at.group);
+    for (size_t i = 0; i < static_cast<size_t>(n); ++i) x[first + i] = targets[i] / work.inverse[first + i];
+    out.fits[group] = fit_group(x.data() + first, v.data() + first, static_cast<size_t>(n),
+                                work.group_bits[group], options_.offsets, options_.rounds, &out.codes[first]);
+  };
+  const auto round = [&](int64_t column, float target) {
+    const auto j = static_cast<size_t>(column), group = static_cast<size_t>(column / at.group);
+    if (const auto found = std::ranges::lower_bound(out.apart, column); found != out.apart.end() && *found == j) {
+      uint16_t& kept = out.kept[static_cast<size_t>(found - out.apart.begin())];
+      kept = float_to_half(std::clamp(target, -65504.0F, 65504.0F));
+      return half_to_float(kept);
     }
+    const Line line = line_of(out.fits[group], work.group_bits[group], options_.offsets);
+    out.codes[j] = code_of(line, target / work.inverse[j], work.group_bits[group]);
+    return line.at(out.codes[j]) * work.inverse[j];
+  };
+  if (work.feedback != nullptr) {
+    round_row(*work.feedback, w, at.group, choose, round);
+  } else {
+    for (int64_t g = 0; g < at.groups; ++g) choose(g * at.group, at.size(g), w + g * at.group);
   }
-  std::vector<uint8_t> codes(cols);
-  double error = 0;
-  size_t bit = static_cast<size_t>(row * at.row_bytes) * 8;
+  for (const Fit& fit : out.fits) out.error += fit.error;
+  return out;
+}
+
+/// Puts a row where it belongs; `parts`' codes are 0 there.
+void GroupsCodec::store_row(const Layout& at, const Row& row, int64_t index,
+                            std::span<const uint8_t> group_bits,
+                            std::span<const std::span<std::byte>> parts) {
+  const auto part = [&](int i) { return parts[static_cast<size_t>(i)]; };
+  for (size_t n = 0; n < row.apart.size(); ++n) {
+    const size_t place = static_cast<size_t>(index * at.outliers) + n;
+    if (at.wide)
+      store(part(at.index), place, row.apart[n]);
+    else
+      store(part(at.index), place, static_cast<uint16_t>(row.apart[n]));
+    store(part(at.values), place, row.kept[n]);
+  }
+  size_t bit = static_cast<size_t>(index * at.row_bytes) * 8;
   for (int64_t g = 0; g < at.groups; ++g) {
-    const auto first = static_cast<size_t>(g * at.group), n = static_cast<size_t>(at.size(g));
-    const int bits = work.group_bits[static_cast<size_t>(g)];
-    const Fit fit =
-        fit_group(x.data() + first, v.data() + first, n, bits, options_.offsets, options_.rounds, codes.data());
-    error += fit.error;
-    if (parts.empty()) continue;
-    const auto place = static_cast<size_t>(row * at.groups + g);
-    store(parts[1], place, fit.scale);
-    if (at.offsets >= 0) store(parts[static_cast<size_t>(at.offsets)], place, fit.offset);
-    for (size_t i = 0; i < n; ++i, bit += static_cast<size_t>(bits))
-      parts[0][bit / 8] |= static_cast<std::byte>(codes[i] << bit % 8);
+    const auto place = static_cast<size_t>(index * at.groups + g);
+    store(part(at.scales), place, row.fits[static_cast<size_t>(g)].scale);
+    if (at.offsets >= 0) store(part(at.offsets), place, row.fits[static_cast<size_t>(g)].offset);
+    const auto first = static_cast<size_t>(g * at.group);
+    const size_t bits = group_bits[static_cast<size_t>(g)];
+    for (size_t i = 0; i < static_cast<size_t>(at.size(g)); ++i, bit += bits)
+      part(at.codes)[bit / 8] |= static_cast<std::byte>(row.codes[first + i] << bit % 8);
   }
-  return error;
 }
 
 /// importance^alpha, as AWQ has it (arXiv 2306.00978), with the alpha that gives some rows the least error.
@@ -164,7 +197,7 @@ void GroupsCodec::choose_columns(const Layout& at, Work& work) const {
   for (int tenth = 0; tenth <= 10; ++tenth) {
     set(tenth / 10.0);
     double error = 0;
-    for (int64_t row = 0; row < at.rows; row += step) error += encode_row(at, work, row, {});
+    for (int64_t row = 0; row < at.rows; row += step) error += fit_row(at, work, row).error;
     if (error < best) {
       best = error;
       chosen = tenth / 10.0;
@@ -194,6 +227,17 @@ std::vector<uint8_t> GroupsCodec::choose_bits(const Layout& at, const Work& work
 
 void GroupsCodec::encode(const Shape& shape, std::span<const float> weights, std::span<const float> importance,
                          std::span<const std::span<std::byte>> parts) const {
+  encode_as(shape, weights, importance, nullptr, parts);
+}
+
+void GroupsCodec::encode_fed(const Shape& shape, std::span<const float> weights, const ColumnFeedback& feedback,
+                             std::span<const std::span<std::byte>> parts) const {
+  encode_as(shape, weights, feedback.d, &feedback, parts);
+}
+
+void GroupsCodec::encode_as(const Shape& shape, std::span<const float> weights,
+                            std::span<const float> importance, const ColumnFeedback* feedback,
+                            std::span<const std::span<std::byte>> parts) const {
   const Layout at = layout(shape);
   const auto cols = static_cast<size_t>(at.cols);
   Work work{weights.data(),
@@ -203,6 +247,7 @@ void GroupsCodec::encode(const Shape& shape, std::span<const float> weights, std
             {}};
   work.group_bits = choose_bits(at, work);
   choose_columns(at, work);
+  work.feedback = feedback;
   std::fill(parts[0].begin(), parts[0].end(), std::byte{0});
   if (at.columns >= 0)
     for (size_t j = 0; j < cols; ++j)
@@ -212,7 +257,8 @@ void GroupsCodec::encode(const Shape& shape, std::span<const float> weights, std
       store(parts[static_cast<size_t>(at.bits)], g, work.group_bits[g]);
   ThreadPool pool(0);
   pool.parallel_for(at.rows, 16, [&](int64_t begin, int64_t end, int) {
-    for (int64_t row = begin; row < end; ++row) encode_row(at, work, row, parts);
+    for (int64_t row = begin; row < end; ++row)
+      store_row(at, fit_row(at, work, row), row, work.group_bits, parts);
   });
 }
 

@@ -22,10 +22,6 @@ std::vector<float> relative_importance(std::span<const float> importance, int64_
 
 namespace {
 
-struct Line {
-  float scale, offset;
-};
-
 /// Rounds to nearest even; |x| < 2^22. std::nearbyint is a call on machines without SSE4.1.
 inline float whole(float x) {
   return (x + 12582912.0F) - 12582912.0F;
@@ -78,6 +74,17 @@ Line stored(double scale, double offset, bool with_offset, float middle, Fit& fi
 }
 
 }  // namespace
+
+Line line_of(const Fit& fit, int bits, bool with_offset) {
+  const float scale = half_to_float(fit.scale);
+  return {scale, with_offset ? half_to_float(fit.offset) : -scale * static_cast<float>(1 << (bits - 1))};
+}
+
+uint8_t code_of(const Line& line, float w, int bits) {
+  float code = 0;
+  round_on(line, &w, 1, static_cast<float>((1 << bits) - 1), &code);
+  return static_cast<uint8_t>(code);
+}
 
 Fit fit_group(const float* w, const float* v, size_t n, int bits, bool with_offset, int rounds,
               uint8_t* codes) {

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "base/half.h"
+#include "codec/feedback.h"
 #include "codec/parts.h"
 #include "lissom/codec.h"
 
@@ -42,6 +43,15 @@ struct Fit {
 /// squares. Weights of importance 0 are rounded but do not count. codes: 0 … 2^bits - 1.
 Fit fit_group(const float* w, const float* v, size_t n, int bits, bool with_offset, int rounds, uint8_t* codes);
 
+/// A group's levels.
+struct Line {
+  float scale, offset;
+  [[nodiscard]] float at(uint8_t code) const { return scale * static_cast<float>(code) + offset; }
+};
+[[nodiscard]] Line line_of(const Fit& fit, int bits, bool with_offset);
+/// The nearest level: 0 … 2^bits - 1.
+uint8_t code_of(const Line& line, float w, int bits);
+
 struct Options {
   const char* family;  ///< name without parameters
   int64_t group;
@@ -54,7 +64,7 @@ struct Options {
   ErrorInterval interval;
 };
 
-class GroupsCodec final : public Codec, public PartsCheck {
+class GroupsCodec final : public Codec, public FeedbackCodec, public PartsCheck {
  public:
   /// name: in full, parameters included.
   GroupsCodec(std::string name, const Options& options) : name_(std::move(name)), options_(options) {}
@@ -65,6 +75,8 @@ class GroupsCodec final : public Codec, public PartsCheck {
   [[nodiscard]] std::vector<Component> components(const Shape& shape) const override;
   void encode(const Shape& shape, std::span<const float> weights, std::span<const float> importance,
               std::span<const std::span<std::byte>> parts) const override;
+  void encode_fed(const Shape& shape, std::span<const float> weights, const ColumnFeedback& feedback,
+                  std::span<const std::span<std::byte>> parts) const override;
   void decode_rows(const Shape& shape, std::span<const std::span<const std::byte>> parts, int64_t first,
                    int64_t count, float* out) const override;
   [[nodiscard]] Result<void> check_parts(const Shape& shape,
@@ -73,11 +85,15 @@ class GroupsCodec final : public Codec, public PartsCheck {
  private:
   struct Layout;
   struct Work;
+  struct Row;
   [[nodiscard]] Layout layout(const Shape& shape) const;
   [[nodiscard]] std::vector<uint8_t> choose_bits(const Layout& at, const Work& work) const;
   void choose_columns(const Layout& at, Work& work) const;
-  double encode_row(const Layout& at, const Work& work, int64_t row,
-                    std::span<const std::span<std::byte>> parts) const;
+  void encode_as(const Shape& shape, std::span<const float> weights, std::span<const float> importance,
+                 const ColumnFeedback* feedback, std::span<const std::span<std::byte>> parts) const;
+  [[nodiscard]] Row fit_row(const Layout& at, const Work& work, int64_t row) const;
+  static void store_row(const Layout& at, const Row& row, int64_t index, std::span<const uint8_t> group_bits,
+                        std::span<const std::span<std::byte>> parts);
 
   std::string name_;
   Options options_;

@@ -109,7 +109,7 @@ Levels fit_levels(const float* weights, const std::vector<float>& v, size_t rows
   return levels;
 }
 
-class OptLlamaCodec final : public Codec {
+class OptLlamaCodec final : public Codec, public FeedbackCodec {
  public:
   [[nodiscard]] std::string_view name() const override { return "int4_opt_llama_v1"; }
   [[nodiscard]] int64_t column_multiple() const override { return 2; }
@@ -123,23 +123,11 @@ class OptLlamaCodec final : public Codec {
   }
   void encode(const Shape& shape, std::span<const float> weights, std::span<const float> importance,
               std::span<const std::span<std::byte>> parts) const override {
-    const auto cols = static_cast<size_t>(shape.cols()), rows = weights.size() / cols;
-    const std::vector<float> v = relative_importance(importance, shape.cols());
-    const Levels levels = fit_levels(weights.data(), v, rows, cols);
-    for (size_t k = 0; k < 16; ++k) store(parts[2], k, float_to_half(levels[k]));
-    const size_t groups = (cols + kGroup - 1) / kGroup;
-    ThreadPool pool(0);
-    pool.parallel_for(static_cast<int64_t>(rows), 16, [&](int64_t begin, int64_t end, int) {
-      std::array<uint8_t, kGroup> codes{};
-      for (auto row = static_cast<size_t>(begin); row < static_cast<size_t>(end); ++row)
-        for (size_t g = 0; g < groups; ++g) {
-          const size_t first = g * kGroup, n = std::min(kGroup, cols - first);
-          const float* w = weights.data() + row * cols + first;
-          store(parts[1], row * groups + g, fit_scale(levels, w, &v[first], n, codes.data()).scale);
-          for (size_t i = 0; i < n; i += 2)
-            parts[0][(row * cols + first + i) / 2] = static_cast<std::byte>(codes[i] | codes[i + 1] << 4);
-        }
-    });
+    encode_as(weights, relative_importance(importance, shape.cols()), nullptr, parts);
+  }
+  void encode_fed(const Shape& shape, std::span<const float> weights, const ColumnFeedback& feedback,
+                  std::span<const std::span<std::byte>> parts) const override {
+    encode_as(weights, relative_importance(feedback.d, shape.cols()), &feedback, parts);
   }
   void decode_rows(const Shape& shape, std::span<const std::span<const std::byte>> parts, int64_t first,
                    int64_t count, float* out) const override {
@@ -153,6 +141,43 @@ class OptLlamaCodec final : public Codec {
         out[j] = scale * levels[pair & 15U];
         out[j + 1] = scale * levels[pair >> 4];
       }
+  }
+
+ private:
+  /// v: the columns' importance, relative.
+  static void encode_as(std::span<const float> weights, const std::vector<float>& v,
+                        const ColumnFeedback* feedback, std::span<const std::span<std::byte>> parts) {
+    const size_t cols = v.size(), rows = weights.size() / cols, groups = (cols + kGroup - 1) / kGroup;
+    const Levels levels = fit_levels(weights.data(), v, rows, cols);
+    for (size_t k = 0; k < 16; ++k) store(parts[2], k, float_to_half(levels[k]));
+    ThreadPool pool(0);
+    pool.parallel_for(static_cast<int64_t>(rows), 16, [&](int64_t begin, int64_t end, int) {
+      std::vector<uint8_t> codes(cols);
+      std::vector<float> scales(groups);
+      for (auto row = static_cast<size_t>(begin); row < static_cast<size_t>(end); ++row) {
+        const float* w = weights.data() + row * cols;
+        const auto choose = [&](int64_t first, int64_t n, const float* targets) {
+          const auto at = static_cast<size_t>(first);
+          const Choice choice = fit_scale(levels, targets, &v[at], static_cast<size_t>(n), &codes[at]);
+          store(parts[1], row * groups + at / kGroup, choice.scale);
+          scales[at / kGroup] = half_to_float(choice.scale);
+        };
+        const auto round = [&](int64_t column, float target) {
+          const auto at = static_cast<size_t>(column);
+          const float scale = scales[at / kGroup];
+          if (scale != 0) round_to(levels, scale, &target, 1, &codes[at]);
+          return scale * levels[codes[at]];
+        };
+        if (feedback != nullptr) {
+          round_row(*feedback, w, static_cast<int64_t>(kGroup), choose, round);
+        } else {
+          for (size_t first = 0; first < cols; first += kGroup)
+            choose(static_cast<int64_t>(first), static_cast<int64_t>(std::min(kGroup, cols - first)), w + first);
+        }
+        for (size_t j = 0; j < cols; j += 2)
+          parts[0][(row * cols + j) / 2] = static_cast<std::byte>(codes[j] | codes[j + 1] << 4);
+      }
+    });
   }
 };
 

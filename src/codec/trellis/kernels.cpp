@@ -232,14 +232,17 @@ void Search::add(int rate, float x, float weight) {
   offsets_.push_back(offset + groups);
 }
 
-uint32_t Search::end(uint8_t* codes, float* values) {
-  const auto last = static_cast<uint32_t>(std::min_element(costs_.begin(), costs_.end()) - costs_.begin());
-  uint32_t state = last;
+uint32_t Search::end(size_t kept, uint8_t* codes, float* values) {
+  auto state = static_cast<uint32_t>(std::min_element(costs_.begin(), costs_.end()) - costs_.begin());
+  uint32_t last = state;
   for (size_t i = rates_.size(); i-- > 0;) {
     const int rate = rates_[i];
     const uint32_t group = state >> rate;
-    codes[i] = static_cast<uint8_t>(state & ((1U << rate) - 1));
-    values[i] = search_values(window_)[state];
+    if (i + 1 == kept) last = state;
+    if (i < kept) {
+      codes[i] = static_cast<uint8_t>(state & ((1U << rate) - 1));
+      values[i] = search_values(window_)[state];
+    }
     state = (static_cast<uint32_t>(from_[offsets_[i] + group]) << (window_ - rate)) | group;
   }
   return last;

@@ -10,6 +10,7 @@
 #include "base/half.h"
 #include "base/threads.h"
 #include "codec/builtin.h"
+#include "codec/feedback.h"
 #include "codec/parts.h"
 
 namespace lissom {
@@ -19,6 +20,9 @@ namespace {
 
 constexpr float kEdge = 3.4F;  ///< in deviations: what lies further out than this costs more than its rate says
 constexpr size_t kRunSteps = 384;  ///< columns are searched together until they have so many weights
+
+/// How many bits of what follows a run are searched with it: the run's last state is what that begins with.
+constexpr size_t kAheadBits = 48;
 
 /// Added to a column's importance over the mean: no text shows every input, and a token embedding that is the
 /// output too is looked up whatever the output's importance says (measured: 0.1 and 0.3 beat 0.01 and 2).
@@ -35,6 +39,7 @@ struct Plan {
   Geometry g;
   int window = 12;
   const float* w = nullptr;
+  const ColumnFeedback* feedback = nullptr;
   std::vector<float> importance, columns, rows;
   std::vector<uint8_t> rates;
 
@@ -122,10 +127,15 @@ void widen_rows(Plan& p) {
 /// One block of rows on its way into the components.
 struct Block {
   const Plan& p;
-  int64_t first, count;        ///< rows of the tensor
-  std::vector<uint8_t> apart;  ///< 1: an outlier; count × cols
-  std::vector<float> values;   ///< of the codebook; count × cols
-  std::vector<uint8_t> codes;  ///< [column][height], newest bits of each weight
+  int64_t first, count;         ///< rows of the tensor
+  std::vector<float> targets;   ///< the weights, with feedback compensated; count × cols
+  std::vector<uint32_t> apart;  ///< 1 + its place among the block's outliers, or 0; count × cols
+  std::vector<float> values;    ///< of the codebook; count × cols
+  std::vector<uint8_t> codes;   ///< [column][height], newest bits of each weight
+
+  [[nodiscard]] float unit(size_t row, size_t col) const {
+    return p.rows[static_cast<size_t>(first) + row] * p.columns[col];
+  }
 };
 
 void choose_outliers(Block& b, std::span<const std::span<std::byte>> parts) {
@@ -151,19 +161,37 @@ void choose_outliers(Block& b, std::span<const std::span<std::byte>> parts) {
   });
   if (list.size() > room) list.resize(room);
   std::sort(list.begin(), list.end(), [](const Candidate& a, const Candidate& c) { return a.at < c.at; });
-  b.apart.assign(static_cast<size_t>(b.count * p.g.cols), 0);
+  b.apart.assign(b.targets.size(), 0);
   const size_t base = static_cast<size_t>(b.first / p.g.height) * room;
   for (size_t n = 0; n < room; ++n) {
     const bool used = n < list.size();
     store(parts[kOutlierIndex], base + n, used ? list[n].at : kNoOutlier);
     store(parts[kOutliers], base + n,
           used ? float_to_half(p.w[b.first * p.g.cols + static_cast<int64_t>(list[n].at)]) : uint16_t{0});
-    if (used) b.apart[list[n].at] = 1;
+    if (used) b.apart[list[n].at] = static_cast<uint32_t>(n) + 1;
   }
 }
 
-/// Searches the bits of all columns, a few at a time.
-void search_block(Block& b) {
+/// What a column lost goes to those after it; what is kept apart is kept as it is by now.
+void hand_on(Block& b, size_t col, std::span<std::byte> outliers) {
+  const Plan& p = b.p;
+  const auto cols = static_cast<size_t>(p.g.cols);
+  const size_t base = static_cast<size_t>(b.first / p.g.height * p.g.outliers);
+  for (size_t i = 0; i < static_cast<size_t>(b.count); ++i) {
+    const size_t at = i * cols + col;
+    float kept = b.unit(i, col) * b.values[at];
+    if (b.apart[at] != 0) {
+      const uint16_t half = float_to_half(std::clamp(b.targets[at], -65504.0F, 65504.0F));
+      store(outliers, base + b.apart[at] - 1, half);
+      kept = half_to_float(half);
+    }
+    const float lost = p.at(b.first + static_cast<int64_t>(i), static_cast<int64_t>(col)) - kept;
+    p.feedback->hand_on(static_cast<int64_t>(col), lost, b.targets.data() + i * cols, p.g.cols);
+  }
+}
+
+/// Searches the bits of all columns, a few at a time; with feedback one at a time.
+void search_block(Block& b, std::span<std::byte> outliers) {
   const Plan& p = b.p;
   const auto cols = static_cast<size_t>(p.g.cols), height = static_cast<size_t>(p.g.height);
   Search search(p.window);
@@ -180,37 +208,49 @@ void search_block(Block& b) {
              static_cast<double>(b.count);
   const double norm = weights > 0 && rows2 > 0 ? 1 / (weights / counted * rows2) : 0;
 
+  const auto add = [&](size_t column, size_t rows) {
+    const double importance =
+        static_cast<double>(p.importance[column] * p.columns[column] * p.columns[column]) * norm;
+    for (size_t i = 0; i < rows; ++i) {
+      const bool real = static_cast<int64_t>(i) < b.count;
+      const float row = real ? p.rows[static_cast<size_t>(b.first) + i] : 0;
+      const float unit = row * p.columns[column];
+      const bool free = !(unit > 0) || b.apart[i * cols + column] != 0;
+      const float x = free ? 0 : b.targets[i * cols + column] / unit;
+      const auto weight =
+          static_cast<float>(importance * static_cast<double>(row) * static_cast<double>(row));
+      search.add(p.rates[column], std::clamp(x, -16.0F, 16.0F), free ? 0 : weight);
+    }
+  };
+  const size_t most = p.feedback != nullptr ? 1 : cols;
   uint32_t state = 0;
   for (size_t column = 0; column < cols;) {
     size_t steps = 0, next = column;
     search.begin(state);
-    for (; next < cols && steps < kRunSteps; ++next) {
+    for (; next < cols && next < column + most && steps < kRunSteps; ++next) {
       if (p.rates[next] == 0) continue;
-      const double importance =
-          static_cast<double>(p.importance[next] * p.columns[next] * p.columns[next]) * norm;
-      for (size_t i = 0; i < height; ++i) {
-        const bool real = static_cast<int64_t>(i) < b.count;
-        const float row = real ? p.rows[static_cast<size_t>(b.first) + i] : 0;
-        const float unit = row * p.columns[next];
-        const bool free = !(unit > 0) || b.apart[i * cols + next] != 0;
-        const float x = free ? 0 : p.at(b.first + static_cast<int64_t>(i), static_cast<int64_t>(next)) / unit;
-        const auto weight =
-            static_cast<float>(importance * static_cast<double>(row) * static_cast<double>(row));
-        search.add(p.rates[next], std::clamp(x, -16.0F, 16.0F), free ? 0 : weight);
-      }
+      add(next, height);
       steps += height;
     }
-    if (steps == 0) break;
+    size_t ahead = 0;
+    for (size_t j = next; j < cols && steps > 0 && ahead < kAheadBits; ++j) {
+      if (p.rates[j] == 0) continue;
+      const size_t rows = std::min(height, (kAheadBits - ahead + p.rates[j] - 1) / p.rates[j]);
+      add(j, rows);
+      ahead += rows * p.rates[j];
+    }
     std::vector<uint8_t> codes(steps);
     found.resize(std::max(found.size(), steps));
-    state = search.end(codes.data(), found.data());
+    if (steps > 0) state = search.end(steps, codes.data(), found.data());
     size_t from = 0;
     for (; column < next; ++column) {
-      if (p.rates[column] == 0) continue;
-      std::copy_n(codes.begin() + static_cast<std::ptrdiff_t>(from), height,
-                  b.codes.begin() + static_cast<std::ptrdiff_t>(column * height));
-      for (size_t i = 0; i < static_cast<size_t>(b.count); ++i) b.values[i * cols + column] = found[from + i];
-      from += height;
+      if (p.rates[column] > 0) {
+        std::copy_n(codes.begin() + static_cast<std::ptrdiff_t>(from), height,
+                    b.codes.begin() + static_cast<std::ptrdiff_t>(column * height));
+        for (size_t i = 0; i < static_cast<size_t>(b.count); ++i) b.values[i * cols + column] = found[from + i];
+        from += height;
+      }
+      if (p.feedback != nullptr) hand_on(b, column, outliers);
     }
   }
 }
@@ -258,16 +298,20 @@ void refit_rows(const Block& b, std::span<std::byte> rows) {
 
 void encode_block(const Plan& p, int64_t index, std::span<const std::span<std::byte>> parts) {
   const int64_t first = index * p.g.height;
-  Block b{p, first, std::min(p.g.height, p.g.rows - first), {}, {}, {}};
-  b.values.assign(static_cast<size_t>(std::max<int64_t>(b.count, 0) * p.g.cols), 0);
+  Block b{p, first, std::clamp<int64_t>(p.g.rows - first, 0, p.g.height), {}, {}, {}, {}};
+  b.targets.assign(p.w + first * p.g.cols, p.w + (first + b.count) * p.g.cols);
+  b.values.assign(b.targets.size(), 0);
   b.codes.assign(static_cast<size_t>(p.g.height * p.g.cols), 0);
   choose_outliers(b, parts);
-  search_block(b);
+  search_block(b, parts[kOutliers]);
   pack_block(b, parts[kCodes].data() + index * p.g.stream_bytes);
-  refit_rows(b, parts[kRows]);
+  if (p.feedback == nullptr) return refit_rows(b, parts[kRows]);
+  // Later columns have made up for what these scales lost, which no other scale knows of.
+  for (int64_t i = first; i < first + b.count; ++i)
+    store(parts[kRows], static_cast<size_t>(i), float_to_half(p.rows[static_cast<size_t>(i)]));
 }
 
-class TrellisCodec final : public Codec, public PartsCheck {
+class TrellisCodec final : public Codec, public FeedbackCodec, public PartsCheck {
  public:
   TrellisCodec(const char* name, int half_bits, int window, ErrorInterval interval)
       : name_(name), half_bits_(half_bits), window_(window), interval_(interval) {}
@@ -293,30 +337,12 @@ class TrellisCodec final : public Codec, public PartsCheck {
 
   void encode(const Shape& shape, std::span<const float> weights, std::span<const float> importance,
               std::span<const std::span<std::byte>> parts) const override {
-    Plan p;
-    p.g = geometry(shape, half_bits_);
-    p.window = window_;
-    p.w = weights.data();
-    const auto cols = static_cast<size_t>(p.g.cols);
-    p.importance.assign(cols, 1.0F);
-    double sum = 0;
-    for (float v : importance) sum += static_cast<double>(v);
-    if (sum > 0)
-      for (size_t j = 0; j < cols; ++j)
-        p.importance[j] =
-            static_cast<float>(static_cast<double>(importance[j]) / sum * static_cast<double>(cols) + kFloor);
-    fit_scales(p);
-    fit_rates(p);
-    widen_rows(p);
-    std::fill(parts[kRates].begin(), parts[kRates].end(), std::byte{0});
-    for (size_t j = 0; j < cols; ++j) {
-      parts[kRates][j / 2] |= static_cast<std::byte>(p.rates[j] << (4 * (j % 2)));
-      parts[kColumns][j] = static_cast<std::byte>(column_code(p.columns[j]));
-    }
-    ThreadPool pool(0);
-    pool.parallel_for(p.g.blocks, 1, [&](int64_t begin, int64_t end, int) {
-      for (int64_t block = begin; block < end; ++block) encode_block(p, block, parts);
-    });
+    encode_as(shape, weights, relative(importance, shape.cols(), kFloor), nullptr, parts);
+  }
+
+  void encode_fed(const Shape& shape, std::span<const float> weights, const ColumnFeedback& feedback,
+                  std::span<const std::span<std::byte>> parts) const override {
+    encode_as(shape, weights, relative(feedback.d, shape.cols(), 0), &feedback, parts);
   }
 
   [[nodiscard]] Result<void> check_parts(const Shape& shape,
@@ -365,6 +391,40 @@ class TrellisCodec final : public Codec, public PartsCheck {
   }
 
  private:
+  /// Over their mean, and `floor` more; 1 where there are none.
+  static std::vector<float> relative(std::span<const float> importance, int64_t cols, double floor) {
+    std::vector<float> out(static_cast<size_t>(cols), 1.0F);
+    double sum = 0;
+    for (float v : importance) sum += static_cast<double>(v);
+    if (!(sum > 0)) return out;
+    for (size_t j = 0; j < out.size(); ++j)
+      out[j] =
+          static_cast<float>(static_cast<double>(importance[j]) / sum * static_cast<double>(cols) + floor);
+    return out;
+  }
+
+  void encode_as(const Shape& shape, std::span<const float> weights, std::vector<float> importance,
+                 const ColumnFeedback* feedback, std::span<const std::span<std::byte>> parts) const {
+    Plan p;
+    p.g = geometry(shape, half_bits_);
+    p.window = window_;
+    p.w = weights.data();
+    p.feedback = feedback;
+    p.importance = std::move(importance);
+    fit_scales(p);
+    fit_rates(p);
+    widen_rows(p);
+    std::fill(parts[kRates].begin(), parts[kRates].end(), std::byte{0});
+    for (size_t j = 0; j < p.rates.size(); ++j) {
+      parts[kRates][j / 2] |= static_cast<std::byte>(p.rates[j] << (4 * (j % 2)));
+      parts[kColumns][j] = static_cast<std::byte>(column_code(p.columns[j]));
+    }
+    ThreadPool pool(0);
+    pool.parallel_for(p.g.blocks, 1, [&](int64_t begin, int64_t end, int) {
+      for (int64_t block = begin; block < end; ++block) encode_block(p, block, parts);
+    });
+  }
+
   static void put_outliers(const Geometry& g, std::span<const std::span<const std::byte>> parts, int64_t block,
                            int64_t row, float* out) {
     const auto base = static_cast<size_t>(block * g.outliers);

@@ -6,31 +6,13 @@
 #include <limits>
 
 #include "compress/algorithms/error_feedback/matrix.h"
-#include "compress/testing.h"
+#include "compress/algorithms/error_feedback/testing.h"
 
 namespace lissom {
 namespace {
 
+using testing::coupled_moments;
 using testing::gaussian;
-
-/// XᵀX of inputs whose features go together, some of them loud.
-SquareMatrix moments_of(ThreadPool& pool, int64_t n, int64_t tokens, uint64_t seed) {
-  std::vector<float> x = gaussian(tokens * n, seed);
-  const std::vector<float> mixing = gaussian(n, seed + 1);
-  for (int64_t t = 0; t < tokens; ++t) {
-    float common = 0;
-    for (int64_t c = 0; c < n; ++c) {
-      float& v = x[static_cast<size_t>(t * n + c)];
-      common = 0.8F * common + v;
-      v = common * (c % 17 == 0 ? 4.0F : 1.0F) + mixing[static_cast<size_t>(c)];
-    }
-  }
-  SquareMatrix h(n);
-  std::vector<float> packed;
-  add_gram(pool, x.data(), nullptr, tokens, h, packed);
-  mirror(h);
-  return h;
-}
 
 double mean_diagonal(const SquareMatrix& h) {
   double sum = 0;
@@ -103,7 +85,7 @@ TEST(Products, MomentsAreThoseOfTheWeighedRows) {
 
 TEST(Factor, MultipliesBackToTheMatrix) {
   ThreadPool pool(2);
-  const SquareMatrix h = moments_of(pool, 100, 300, 5);
+  const SquareMatrix h = coupled_moments(pool, 100, 300, 5);
   const auto damping = static_cast<float>(0.01 * mean_diagonal(h));
   Factor f;
   ASSERT_TRUE(factorise(pool, h, damping, f));
@@ -127,7 +109,7 @@ TEST(Factor, MultipliesBackToTheMatrix) {
 TEST(Rounding, EveryCodecLosesLessOutputThanItsSearch) {
   constexpr int64_t kRows = 20, kCols = 512;
   ThreadPool pool(2);
-  const SquareMatrix h = moments_of(pool, kCols, 2000, 7);
+  const SquareMatrix h = coupled_moments(pool, kCols, 2000, 7);
   const std::vector<float> w = gaussian(kRows * kCols, 8);
   for (const Codec* any : codecs()) {
     const auto* codec = dynamic_cast<const BlockCodec*>(any);
@@ -223,16 +205,16 @@ TEST(FeedBack, HostileMomentsStillGiveTheSearchOrBetter) {
     const BlockCodec& codec = *find_block_codec(name);
     for (int kind = 0; kind < 4; ++kind) {
       InputMoments moments{SquareMatrix(kCols), SquareMatrix(kCols)};               // 0: nothing was ever seen
-      if (kind == 1) moments.fit = moments.judge = moments_of(pool, kCols, 1, 12);  // of rank one
+      if (kind == 1) moments.fit = moments.judge = coupled_moments(pool, kCols, 1, 12);  // of rank one
       if (kind == 2) {  // columns that are always zero
-        moments.fit = moments.judge = moments_of(pool, kCols, 500, 13);
+        moments.fit = moments.judge = coupled_moments(pool, kCols, 500, 13);
         for (SquareMatrix* h : {&moments.fit, &moments.judge})
           for (int64_t i = 0; i < kCols; ++i)
             for (int64_t j = 0; j < kCols; ++j)
               if (i < 64 || j < 64) h->row(i)[j] = 0;
       }
       if (kind == 3) {  // one feature drowns all others
-        moments.fit = moments.judge = moments_of(pool, kCols, 500, 14);
+        moments.fit = moments.judge = coupled_moments(pool, kCols, 500, 14);
         moments.fit.row(5)[5] = 1e20F;
       }
       const FeedbackMatrix found = feed_back(pool, codec, kRows, w, {}, moments, dampings, 1);
@@ -254,7 +236,7 @@ TEST(FeedBack, NoRowIsWorseOnWhatItIsJudgedBy) {
   ThreadPool pool(2);
   const std::vector<float> w = gaussian(kRows * kCols, 15);
   // They have nothing to do with each other, so that feedback rarely helps.
-  const InputMoments moments{moments_of(pool, kCols, 300, 16), moments_of(pool, kCols, 40, 99)};
+  const InputMoments moments{coupled_moments(pool, kCols, 300, 16), coupled_moments(pool, kCols, 40, 99)};
   const BlockCodec& codec = *find_block_codec("IQ3_S");
   const double dampings[] = {0.001, 1.0};
   const FeedbackMatrix found = feed_back(pool, codec, kRows, w, diagonal(moments.fit), moments, dampings, 1);
@@ -283,7 +265,7 @@ std::vector<std::byte> on_grids(const BlockCodec& codec, std::span<const float> 
 TEST(Rounding, OnItsGridLatentsRoundToWhatFeedbackFound) {
   constexpr int64_t kRows = 16, kCols = 512;
   ThreadPool pool(2);
-  const InputMoments moments{moments_of(pool, kCols, 2000, 21), moments_of(pool, kCols, 200, 22)};
+  const InputMoments moments{coupled_moments(pool, kCols, 2000, 21), coupled_moments(pool, kCols, 200, 22)};
   const std::vector<float> w = gaussian(kRows * kCols, 23), importance = diagonal(moments.fit);
   const double dampings[] = {0.01, 0.1, 0.3, 1};
   for (const Codec* each : codecs()) {

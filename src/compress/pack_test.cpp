@@ -150,12 +150,13 @@ TEST(CompressToPack, ErrorsAreHandedOnWhereHessiansAreGiven) {
   const auto plan = make_plan_for(checkpoint, scheme, false, PlanFor::pack);
   ASSERT_TRUE(plan);
   EXPECT_THAT(wanted_hessians(*plan, false), ::testing::IsEmpty());
-  EXPECT_THAT(wanted_hessians(*plan, true),
-              ::testing::UnorderedElementsAre("blk.0.attn_q.weight", "blk.0.attn_k.weight", "blk.1.attn_q.weight"));
+  EXPECT_THAT(
+      wanted_hessians(*plan, true),
+      ::testing::UnorderedElementsAre("blk.0.attn_q.weight", "blk.0.attn_k.weight", "blk.1.attn_q.weight"));
   const auto out = folder.path() / "a.safetensors";
   const auto result = compress_to_pack(
-      checkpoint, out,
-      {.scheme = scheme, .hessians = {{"blk.0.attn_q.weight", h}, {"blk.0.attn_k.weight", h}}}, {});
+      checkpoint, out, {.scheme = scheme, .hessians = {{"blk.0.attn_q.weight", h}, {"blk.0.attn_k.weight", h}}},
+      {});
   ASSERT_TRUE(result) << result.error().message;
   for (const TensorReport& t : result->tensors)
     EXPECT_EQ(t.fed_back, t.tensor == "blk.0.attn_q.weight" || t.tensor == "blk.0.attn_k.weight") << t.tensor;

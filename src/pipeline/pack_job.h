@@ -21,8 +21,8 @@ namespace lissom {
   return writes_pack(job) ? ".safetensors" : ".gguf";
 }
 
-/// Whether tensors are encoded with error feedback: where it was asked for; and where nothing was said, a text is
-/// read, and the Hessians of all inputs, which a pack's tensors want at once, have room.
+/// Whether tensors are encoded with error feedback: where it was asked for; and where nothing was said, a text
+/// is read, and the Hessians of all inputs, which a pack's tensors want at once, have room.
 [[nodiscard]] bool pack_feeds_back(const Checkpoint& checkpoint, const CompressJob& job, const Plan& plan);
 
 /// Puts the memory that writing a pack takes into its forecast.

@@ -74,7 +74,10 @@ void Executor::execute(const Rows& step) {
 
 void Executor::execute(const Product& step) {
   const float* x = at(step.in);
-  if (tap_ && step.first_of_label) tap_(step.label, x, n_rows_, step.in.width);
+  if (tap_ && step.first_of_label) {
+    tap_(step.label, x, n_rows_, step.in.width);
+    if (show_attended_ && step.makes_keys_or_values) attended_.keep(step.label, x, step.in.width, rows_);
+  }
   if (step.terms.empty()) return;  // only looked at
   terms_.clear();
   for (const Product::Term& term : step.terms)
@@ -109,6 +112,7 @@ void Executor::execute(const Attend& step) {
     a.softcap = step.softcap;
     a.rounded = rounded_;
     kernels::attention(model_.target_, pool_, a, scratch_);
+    if (tap_ && show_attended_) attended_.show(model_.target_, pool_, step, s, a, tap_);
   }
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/threads.h"
+#include "runtime/attended.h"
 #include "runtime/batch.h"
 #include "runtime/buffer.h"
 #include "runtime/cache.h"
@@ -44,7 +45,11 @@ class Executor {
     if (v.slot < 0 || rows == 0) return {};
     return {at(v), static_cast<size_t>(rows * v.width)};
   }
-  void set_tap(ActivationTap tap) { tap_ = std::move(tap); }
+  /// `attended`: the tap sees what attention makes of the inputs of keys and values too (attended.h).
+  void set_tap(ActivationTap tap, bool attended = false) {
+    tap_ = std::move(tap);
+    show_attended_ = attended;
+  }
   /// What was made of weights is made again when it is next needed.
   void forget_weights() { relative_ = {}; }
 
@@ -74,6 +79,8 @@ class Executor {
   RowSet rows_;
   int64_t n_rows_ = 0, token_rows_ = 0;
   ActivationTap tap_;
+  bool show_attended_ = false;
+  Attended attended_;
 };
 
 }  // namespace lissom::runtime

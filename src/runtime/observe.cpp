@@ -37,7 +37,7 @@ Result<void> Observer::run(std::span<const Batch> chunks, const ActivationTap& t
     dropped_.assign(chunks.size(), 0);
     const auto rows = static_cast<int64_t>(chunks.size()) * context_;
     LISSOM_CHECK(carried_.grow(rows, static_cast<int64_t>(carried_row_bytes(stages_) / sizeof(float))));
-    executor_.set_tap(tap);
+    executor_.set_tap(tap, attended_);
     for (const Stage& stage : stages_) {
       if (std::ranges::all_of(dropped_, [](uint8_t dropped) { return dropped != 0; })) return {};
       LISSOM_CHECK(run_stage(stage, chunks, passed));

@@ -33,6 +33,8 @@ class Observer {
   Observer(std::shared_ptr<LoadedModel> model, int64_t context);
 
   [[nodiscard]] std::span<const Stage> stages() const { return stages_; }
+  /// From now on the tap sees what attention makes of the inputs of keys and values too (attended.h).
+  void look_through_attention() { attended_ = true; }
   /// Called when a chunk has passed a stage; false: it goes no further. An error ends the run.
   using Passed = std::function<Result<bool>(size_t chunk)>;
   /// Each chunk is one sequence and begins with an empty cache. The tap sees a stage's inputs of one chunk,
@@ -49,6 +51,7 @@ class Observer {
   Executor executor_;
   Buffer carried_;  ///< one piece, which goes back to the system whole: [chunk][row][feature]
   std::vector<uint8_t> dropped_;
+  bool attended_ = false;
 };
 
 /// Memory that runs need, as memory_needed() tells it of a session: chunks of load.rows tokens, as many of them

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
+
+#include "runtime/attended.h"
 
 namespace lissom::runtime {
 namespace {
@@ -16,6 +19,7 @@ class Lowering {
     LISSOM_CHECK(check_values());
     find_uses();
     find_fusions();
+    find_keys_and_values();
     LISSOM_CHECK(place());
     for (int i = 0; i < n_ops(); ++i) LISSOM_CHECK(emit(i));
     flush();
@@ -292,6 +296,17 @@ class Lowering {
     return {};
   }
 
+  static std::string label_of(const LinearOp* linear) {
+    return linear == nullptr ? std::string() : linear->input_label;
+  }
+  void find_keys_and_values() {
+    for (const Op& op : graph_.ops)
+      if (const auto* attention = std::get_if<AttentionOp>(&op)) {
+        attended_labels_.insert(label_of(linear_of_keys(graph_, *attention)));
+        attended_labels_.insert(label_of(linear_of_values(graph_, *attention)));
+      }
+  }
+
   Result<void> emit(int, const EmbedOp& o) {
     if (o.index == EmbedOp::Index::position) program_.position_table = o.table;
     if (o.index == EmbedOp::Index::token_type) program_.uses_token_types = true;
@@ -306,7 +321,11 @@ class Lowering {
       return {};
     }
     product_end_ = group_end(i);
-    Product p{view(o.in), {{o.weight, o.bias, view(o.out)}}, o.input_label, !labels_.contains(o.input_label)};
+    Product p{view(o.in),
+              {{o.weight, o.bias, view(o.out)}},
+              o.input_label,
+              !labels_.contains(o.input_label),
+              attended_labels_.contains(o.input_label)};
     if (p.in.stride != p.in.width) return bad_input("graph: a linear cannot read a slice");
     labels_[o.input_label] = true;
     step(std::move(p));
@@ -338,7 +357,7 @@ class Lowering {
     row(StoreRow{view(o.k), view(o.v), o.layer, o.kv_heads, o.head_dim});
     if (i == compact_before_) compact(i);
     step(Attend{view(o.q), view(o.out), o.layer, o.heads, o.kv_heads, o.head_dim, o.scale, o.causal, o.window,
-                o.softcap});
+                o.softcap, label_of(linear_of_keys(graph_, o)), label_of(linear_of_values(graph_, o))});
     return {};
   }
   Result<void> emit(int, const RelativeAttentionOp& o) {
@@ -384,6 +403,7 @@ class Lowering {
   CompactAt compact_;
   Program program_;
   Rows rows_;
+  std::set<std::string> attended_labels_;
   std::vector<ValueId> root_;
   std::vector<int> uses_, last_use_;
   std::vector<View> views_;

@@ -69,6 +69,7 @@ struct Product {
   std::vector<Term> terms;
   std::string label;
   bool first_of_label = true;
+  bool makes_keys_or_values = false;  ///< as Attend's labels have it
 };
 struct Attend {
   View q, out;
@@ -77,6 +78,7 @@ struct Attend {
   bool causal;
   int64_t window;
   float softcap;
+  std::string keys_label, values_label;  ///< of the linears' inputs that make them; empty: see attended.h
 };
 struct RelativeAttend {  ///< a RelativeAttentionOp whose values are placed
   View q, k, v, out;

@@ -134,7 +134,8 @@ GroupsCodec::Row GroupsCodec::fit_row(const Layout& at, const Work& work, int64_
   };
   const auto round = [&](int64_t column, float target) {
     const auto j = static_cast<size_t>(column), group = static_cast<size_t>(column / at.group);
-    if (const auto found = std::ranges::lower_bound(out.apart, column); found != out.apart.end() && *found == j) {
+    if (const auto found = std::ranges::lower_bound(out.apart, column);
+        found != out.apart.end() && *found == j) {
       uint16_t& kept = out.kept[static_cast<size_t>(found - out.apart.begin())];
       kept = float_to_half(std::clamp(target, -65504.0F, 65504.0F));
       return half_to_float(kept);
@@ -154,8 +155,7 @@ GroupsCodec::Row GroupsCodec::fit_row(const Layout& at, const Work& work, int64_
 
 /// Puts a row where it belongs; `parts`' codes are 0 there.
 void GroupsCodec::store_row(const Layout& at, const Row& row, int64_t index,
-                            std::span<const uint8_t> group_bits,
-                            std::span<const std::span<std::byte>> parts) {
+                            std::span<const uint8_t> group_bits, std::span<const std::span<std::byte>> parts) {
   const auto part = [&](int i) { return parts[static_cast<size_t>(i)]; };
   for (size_t n = 0; n < row.apart.size(); ++n) {
     const size_t place = static_cast<size_t>(index * at.outliers) + n;

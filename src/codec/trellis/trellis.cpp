@@ -217,8 +217,7 @@ void search_block(Block& b, std::span<std::byte> outliers) {
       const float unit = row * p.columns[column];
       const bool free = !(unit > 0) || b.apart[i * cols + column] != 0;
       const float x = free ? 0 : b.targets[i * cols + column] / unit;
-      const auto weight =
-          static_cast<float>(importance * static_cast<double>(row) * static_cast<double>(row));
+      const auto weight = static_cast<float>(importance * static_cast<double>(row) * static_cast<double>(row));
       search.add(p.rates[column], std::clamp(x, -16.0F, 16.0F), free ? 0 : weight);
     }
   };
@@ -398,8 +397,7 @@ class TrellisCodec final : public Codec, public FeedbackCodec, public PartsCheck
     for (float v : importance) sum += static_cast<double>(v);
     if (!(sum > 0)) return out;
     for (size_t j = 0; j < out.size(); ++j)
-      out[j] =
-          static_cast<float>(static_cast<double>(importance[j]) / sum * static_cast<double>(cols) + floor);
+      out[j] = static_cast<float>(static_cast<double>(importance[j]) / sum * static_cast<double>(cols) + floor);
     return out;
   }
 

@@ -98,8 +98,9 @@ class Search {
   void begin(uint32_t state);
   /// The next weight: rate ≥ 1.
   void add(int rate, float x, float weight);
-  /// Traces the best path back. Of the first `kept` weights, at least one: codes[i] are the newest bits of weight
-  /// i, values[i] its value; the result is the state after them. Those after them only tell which state is good.
+  /// Traces the best path back. Of the first `kept` weights, at least one: codes[i] are the newest bits of
+  /// weight i, values[i] its value; the result is the state after them. Those after them only tell which state
+  /// is good.
   uint32_t end(size_t kept, uint8_t* codes, float* values);
 
  private:

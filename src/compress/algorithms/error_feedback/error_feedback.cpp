@@ -19,6 +19,7 @@
 #include "compress/header.h"
 #include "compress/journal.h"
 #include "lissom/gguf.h"
+#include "runtime/attended.h"
 #include "runtime/observe.h"
 
 namespace lissom {
@@ -30,7 +31,7 @@ constexpr size_t kJudgeEvery = 10;       // one chunk of so many is held out
 constexpr double kMostBits = 8;          // a codec with as many loses too little
 constexpr const char* kRatio = "ratio";  // in a journal's note
 
-/// Tensors that read one input.
+/// Tensors of one input, as it counts for them.
 struct Group {
   std::string label;
   std::vector<const PlanEntry*> entries;
@@ -66,8 +67,9 @@ std::vector<Group> groups_of(const Checkpoint& checkpoint, const Plan& plan, int
     if (linear == nullptr) continue;
     const auto found = wanted.find(graph.weights[static_cast<size_t>(linear->weight)].name);
     if (found == wanted.end()) continue;
-    auto group = std::ranges::find(groups, linear->input_label, &Group::label);
-    if (group == groups.end()) group = groups.insert(groups.end(), {linear->input_label, {}});
+    const std::string label = runtime::counted_label(graph, *linear);
+    auto group = std::ranges::find(groups, label, &Group::label);
+    if (group == groups.end()) group = groups.insert(groups.end(), {label, {}});
     group->entries.push_back(found->second);
   }
   return groups;
@@ -114,7 +116,7 @@ class Work {
     std::string dampings;
     for (const double d : options_.dampings) dampings += fmt::format("{} ", d);
     return fmt::format(
-        R"({{"lissom_error_feedback":2,"key":"{}","chunks":{},"context":{},"dampings":"{}","refinements":{},"token_limit":{},"latents":{}}})",
+        R"({{"lissom_error_feedback":3,"key":"{}","chunks":{},"context":{},"dampings":"{}","refinements":{},"token_limit":{},"latents":{}}})",
         options_.key, chunks_.batches.size(), chunks_.context, dampings, options_.refinements,
         options_.token_limit, options_.latents);
   }
@@ -173,6 +175,7 @@ class Work {
   Result<void> work() {
     LISSOM_TRY(const auto observer,
                runtime::Observer::create(checkpoint_, options_.calibration.runtime, chunks_.context));
+    observer->look_through_attention();
     stages_ = static_cast<int64_t>(observer->stages().size());
     begin_stage();
     const auto tap = [this](const std::string& label, const float* x, int64_t rows, int64_t cols) {
@@ -405,9 +408,9 @@ uint64_t error_feedback_memory(const Checkpoint& checkpoint, const Plan& plan, i
       matrix = std::max(matrix, static_cast<uint64_t>(entry->shape.elements()));
     }
   const uint64_t carried = static_cast<uint64_t>(tokens * checkpoint.config.width) * sizeof(float);
-  // Two moments of two inputs of a stage, the factor and what it is made from; weights, errors, two attempts
+  // Two moments of three inputs of a stage, the factor and what it is made from; weights, errors, two attempts
   // and their latents.
-  return carried + 6 * widest * widest * sizeof(float) + 5 * matrix * sizeof(float);
+  return carried + 8 * widest * widest * sizeof(float) + 5 * matrix * sizeof(float);
 }
 
 }  // namespace lissom

@@ -204,7 +204,7 @@ TEST(FeedBack, HostileMomentsStillGiveTheSearchOrBetter) {
   for (const char* name : {"Q4_0", "Q2_K", "IQ2_S"}) {
     const BlockCodec& codec = *find_block_codec(name);
     for (int kind = 0; kind < 4; ++kind) {
-      InputMoments moments{SquareMatrix(kCols), SquareMatrix(kCols)};               // 0: nothing was ever seen
+      InputMoments moments{SquareMatrix(kCols), SquareMatrix(kCols)};  // 0: nothing was ever seen
       if (kind == 1) moments.fit = moments.judge = coupled_moments(pool, kCols, 1, 12);  // of rank one
       if (kind == 2) {  // columns that are always zero
         moments.fit = moments.judge = coupled_moments(pool, kCols, 500, 13);

@@ -11,8 +11,8 @@
 namespace lissom {
 namespace {
 
-/// Added to H's diagonal, in units of its mean; measured (docs/benchmarks.md). What the vectors of a codebook lose is
-/// too much for other columns to make up for.
+/// Added to H's diagonal, in units of its mean; measured (docs/benchmarks.md). What the vectors of a codebook
+/// lose is too much for other columns to make up for.
 constexpr double kDamping = 0.03, kVectorDamping = 0.3;
 constexpr int kRaises = 8;  // of a damping, tenfold each
 /// An attention sink's few inputs are a hundred thousand times the others, which it would drown.
@@ -33,7 +33,7 @@ double unit_of(const SquareMatrix& h) {
 bool encode_columns(ThreadPool& pool, const Codec& codec, const Shape& shape, std::span<const float> weights,
                     const InputMoments& moments, std::vector<std::vector<std::byte>>& parts) {
   Factor factor;
-  double damping = kDamping;
+  double damping = getenv("LX_DAMP") ? atof(getenv("LX_DAMP")) : kDamping;
   for (int raise = 0; raise < kRaises; ++raise, damping *= 10) {
     if (!factorise(pool, moments.fit, static_cast<float>(damping * moments.unit), factor)) continue;
     std::vector<std::span<std::byte>> views;
@@ -67,10 +67,12 @@ bool encode_with_feedback(const PlanEntry& entry, std::span<const float> weights
   const auto* blocks = dynamic_cast<const BlockCodec*>(&codec);
   if (blocks == nullptr) return encode_columns(pool, codec, entry.shape, weights, moments, parts);
   moments.judge = moments.fit;
-  const double damping = blocks->round_width() > 1 ? kVectorDamping : kDamping;
-  parts.assign(1, feed_back(pool, *blocks, entry.shape.rows(), weights, importance, moments,
-                            std::span(&damping, 1), 1)
-                      .bytes);
+  const double damping = getenv("LX_DAMP")           ? atof(getenv("LX_DAMP"))
+                         : blocks->round_width() > 1 ? kVectorDamping
+                                                     : kDamping;
+  parts.assign(
+      1, feed_back(pool, *blocks, entry.shape.rows(), weights, importance, moments, std::span(&damping, 1), 1)
+             .bytes);
   return true;
 }
 

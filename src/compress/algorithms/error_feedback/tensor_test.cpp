@@ -16,10 +16,10 @@ using testing::gaussian;
 
 using Bytes = std::vector<std::vector<std::byte>>;
 
-const char* const kColumnwise[] = {"lissom_2_v1",      "lissom_2_5_v1",     "lissom_3_v1",
-                                   "lissom_4_v1",      "int4_awq_v1",       "int4_awq_v1:g64",
-                                   "int4_g8_fp16_v1",  "int4_opt_llama_v1", "int4_ultimate_v1",
-                                   "int4_hybrid_v2"};
+const char* const kColumnwise[] = {"lissom_2_v1",     "lissom_2_5_v1",     "lissom_3_v1",
+                                   "lissom_4_v1",     "int4_awq_v1",       "int4_awq_v1:g64",
+                                   "int4_g8_fp16_v1", "int4_opt_llama_v1", "int4_ultimate_v1",
+                                   "int4_hybrid_v2",  "calibrated_vq_v1",  "calibrated_vq_v1:s1"};
 
 PlanEntry entry_of(const std::string& codec, const Shape& shape) {
   PlanEntry entry;

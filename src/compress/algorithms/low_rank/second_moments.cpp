@@ -5,6 +5,7 @@
 #include <map>
 
 #include "compress/algorithms/products.h"
+#include "runtime/attended.h"
 #include "runtime/observe.h"
 
 namespace lissom {
@@ -18,7 +19,7 @@ std::map<std::string, std::string> labels_of(const Graph& graph, const std::vect
     if (const auto* linear = std::get_if<LinearOp>(&op))
       if (const std::string& name = graph.weights[static_cast<size_t>(linear->weight)].name;
           wanted.contains(name))
-        labels[name] = linear->input_label;
+        labels[name] = runtime::counted_label(graph, *linear);
   return labels;
 }
 
@@ -88,6 +89,7 @@ Result<Hessians> collect_second_moments(const Checkpoint& checkpoint, const Toke
   Sums sums{{}, pool};
   for (const auto& [name, label] : labels) sums.by_label.try_emplace(label);
   LISSOM_TRY(const auto observer, runtime::Observer::create(checkpoint, options.calibration.runtime, context));
+  observer->look_through_attention();
   const int64_t total = chunks * static_cast<int64_t>(observer->stages().size());
   int64_t done = 0;
   const auto tap = [&](const std::string& label, const float* x, int64_t rows, int64_t cols) {

@@ -50,6 +50,8 @@ void round_row(const ColumnFeedback& feedback, const float* w, int64_t group, co
 class FeedbackCodec {
  public:
   virtual ~FeedbackCodec() = default;
+  /// Columns that are rounded at once, as points of a codebook.
+  [[nodiscard]] virtual int feedback_width() const { return 1; }
   /// Codec::encode() with D as the columns' importance and with errors handed on.
   virtual void encode_fed(const Shape& shape, std::span<const float> weights, const ColumnFeedback& feedback,
                           std::span<const std::span<std::byte>> parts) const = 0;

@@ -34,6 +34,10 @@ const LinearOp* linear_of_keys(const Graph& graph, const AttentionOp& op) {
   return std::get_if<LinearOp>(maker);
 }
 
+bool is_weighed(const std::string& label) {
+  return label.ends_with(kValues) || label.ends_with(kKeys);
+}
+
 std::string counted_label(const Graph& graph, const LinearOp& linear) {
   for (const Op& op : graph.ops) {
     const auto* attention = std::get_if<AttentionOp>(&op);

@@ -22,6 +22,8 @@ namespace lissom::runtime {
 /// none, as where one matrix makes queries, keys and values.
 [[nodiscard]] const LinearOp* linear_of_values(const Graph& graph, const AttentionOp& op);
 [[nodiscard]] const LinearOp* linear_of_keys(const Graph& graph, const AttentionOp& op);
+/// Whether rows of this label carry in themselves what their tokens count for.
+[[nodiscard]] bool is_weighed(const std::string& label);
 /// Under which label a tap sees what counts for this linear's errors: LABEL@values, LABEL@keys, or its own.
 [[nodiscard]] std::string counted_label(const Graph& graph, const LinearOp& linear);
 

@@ -45,6 +45,7 @@ class CalibratedVq final : public Codec, public FeedbackCodec {
               std::span<const std::span<std::byte>> parts) const override {
     encode_stages(weights, int4::relative_importance(importance, shape.cols()), parts);
   }
+  [[nodiscard]] int feedback_width() const override { return kWidth; }
   /// Codebooks and scales of rows as they are without feedback. What later columns cannot make up for of a
   /// vector's error e is e·S·eᵀ with S not diagonal: the points are turned so that the nearest is that of S.
   void encode_fed(const Shape& shape, std::span<const float> weights, const ColumnFeedback& feedback,

@@ -230,8 +230,9 @@ class Work {
       moments.unit +=
           weights.sum / static_cast<double>(cols) * static_cast<double>(fit) / static_cast<double>(rows);
     }
-    if (fit < rows)
-      add_gram(pool_, x + fit * cols, weights.rows.data() + fit, rows - fit, moments.judge, packed_);
+    if (fit == rows) return;
+    const float* clipped = runtime::is_weighed(label) ? nullptr : weights.rows.data() + fit;
+    add_gram(pool_, x + fit * cols, clipped, rows - fit, moments.judge, packed_);
   }
 
   Result<bool> passed(size_t chunk) {

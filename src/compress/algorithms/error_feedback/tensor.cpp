@@ -18,6 +18,10 @@ constexpr int kRaises = 8;  // of a damping, tenfold each
 /// An attention sink's few inputs are a hundred thousand times the others, which it would drown.
 constexpr float kMostOfMedian = 10;
 
+double damping_of(int width) {
+  return width > 1 ? kVectorDamping : kDamping;
+}
+
 /// The mean of the diagonal, no entry of which counts for more than kMostOfMedian medians.
 double unit_of(const SquareMatrix& h) {
   std::vector<float> diagonal(static_cast<size_t>(h.n));
@@ -32,16 +36,16 @@ double unit_of(const SquareMatrix& h) {
 
 bool encode_columns(ThreadPool& pool, const Codec& codec, const Shape& shape, std::span<const float> weights,
                     const InputMoments& moments, std::vector<std::vector<std::byte>>& parts) {
+  const auto& fed = dynamic_cast<const FeedbackCodec&>(codec);
   Factor factor;
-  double damping = getenv("LX_DAMP") ? atof(getenv("LX_DAMP")) : kDamping;
+  double damping = damping_of(fed.feedback_width());
   for (int raise = 0; raise < kRaises; ++raise, damping *= 10) {
     if (!factorise(pool, moments.fit, static_cast<float>(damping * moments.unit), factor)) continue;
     std::vector<std::span<std::byte>> views;
     parts.clear();
     for (const Component& part : codec.components(shape)) parts.emplace_back(part.bytes);
     for (auto& part : parts) views.emplace_back(part);
-    dynamic_cast<const FeedbackCodec&>(codec).encode_fed(
-        shape, weights, {factor.a.values.data(), factor.a.stride, factor.d}, views);
+    fed.encode_fed(shape, weights, {factor.a.values.data(), factor.a.stride, factor.d}, views);
     return true;
   }
   return false;
@@ -67,9 +71,7 @@ bool encode_with_feedback(const PlanEntry& entry, std::span<const float> weights
   const auto* blocks = dynamic_cast<const BlockCodec*>(&codec);
   if (blocks == nullptr) return encode_columns(pool, codec, entry.shape, weights, moments, parts);
   moments.judge = moments.fit;
-  const double damping = getenv("LX_DAMP")           ? atof(getenv("LX_DAMP"))
-                         : blocks->round_width() > 1 ? kVectorDamping
-                                                     : kDamping;
+  const double damping = damping_of(blocks->round_width());
   parts.assign(
       1, feed_back(pool, *blocks, entry.shape.rows(), weights, importance, moments, std::span(&damping, 1), 1)
              .bytes);

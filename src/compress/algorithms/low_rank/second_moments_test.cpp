@@ -21,11 +21,13 @@ TEST(SecondMoments, AreOfEveryInputOnceWithTheImportanceAsDiagonal) {
   SecondMomentOptions options;
   options.calibration.context = 16;
   options.calibration.runtime.threads = 1;
-  const std::string q = "blk.0.attn_q.weight", k = "blk.0.attn_k.weight", down = "blk.1.ffn_down.weight";
-  const auto moments = collect_second_moments(checkpoint, tokenizer, text, {q, k, down}, options, {});
+  const std::string q = "blk.0.attn_q.weight", k = "blk.0.attn_k.weight", up = "blk.0.ffn_up.weight",
+                    gate = "blk.0.ffn_gate.weight", down = "blk.1.ffn_down.weight";
+  const auto moments = collect_second_moments(checkpoint, tokenizer, text, {q, k, up, gate, down}, options, {});
   ASSERT_TRUE(moments) << moments.error().message;
-  ASSERT_EQ(moments->size(), 3U);
-  EXPECT_EQ(moments->at(q), moments->at(k)) << "linears of one input share its moments";
+  ASSERT_EQ(moments->size(), 5U);
+  EXPECT_EQ(moments->at(up), moments->at(gate)) << "linears of one input share its moments";
+  EXPECT_NE(*moments->at(q), *moments->at(k)) << "of keys tokens count as they are attended to";
   const Importance importance =
       collect_importance(checkpoint, tokenizer, text, "a text", options.calibration, {}).value();
   for (const std::string& name : {q, down}) {

@@ -180,7 +180,7 @@ void add_compress(CLI::App& app, int& exit_code) {
   verb.option("--algorithm", a->job.algorithm,
               "What rounds the weights: search (each block for itself; what happens with --effort fast), or "
               "error-feedback (GPTQ-like: later columns make up for what rounding earlier ones loses; what "
-              "learning begins with)")
+              "learning begins with, and what packs do without --effort fast)")
       .one_of({"search", "error-feedback"});
   verb.option("--fold", a->folds,
               "Change the weights first, so that the model says the same and less is lost; runtimes need know "

@@ -48,10 +48,10 @@ std::string counted_label(const Graph& graph, const LinearOp& linear) {
   return linear.input_label;
 }
 
-void Attended::keep(const std::string& label, const float* x, int64_t width, const RowSet& rows) {
+void Attended::keep(const std::string& label, const float* x, int64_t n, int64_t width, const RowSet& rows) {
   kept_.label = label;
   kept_.width = width;
-  kept_.x.assign(x, x + rows.count() * width);
+  kept_.x.assign(x, x + n * width);
   kept_.segments.clear();
   for (const Segment& s : rows.segments)
     if (rows.positions[static_cast<size_t>(s.first)] == 0) kept_.segments.push_back(s);

@@ -35,8 +35,8 @@ namespace lissom::runtime {
 ///   queries changes with that key's score.
 class Attended {
  public:
-  /// The input of linears (rows × width) that make keys or values, of whole sequences from their beginning.
-  void keep(const std::string& label, const float* x, int64_t width, const RowSet& rows);
+  /// The input of linears (n × width) that make keys or values, of the rows of a batch.
+  void keep(const std::string& label, const float* x, int64_t n, int64_t width, const RowSet& rows);
   /// After an attention of one segment, with its arguments. Nothing where keep() did not see all that is
   /// cached.
   void show(Target target, ThreadPool& pool, const Attend& step, const Segment& segment,

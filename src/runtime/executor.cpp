@@ -76,7 +76,8 @@ void Executor::execute(const Product& step) {
   const float* x = at(step.in);
   if (tap_ && step.first_of_label) {
     tap_(step.label, x, n_rows_, step.in.width);
-    if (show_attended_ && step.makes_keys_or_values) attended_.keep(step.label, x, step.in.width, rows_);
+    if (show_attended_ && step.makes_keys_or_values)
+      attended_.keep(step.label, x, n_rows_, step.in.width, rows_);
   }
   if (step.terms.empty()) return;  // only looked at
   terms_.clear();

@@ -1,4 +1,5 @@
 #include "pipeline/compress_job.h"
+#include "pipeline/feedback.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -243,6 +244,31 @@ TEST_F(CompressJobTest, AnEncoderIsCompressedButNotJudged) {
   EXPECT_FALSE(outcome->report["results"][0].contains("eval"));
   j.max_kld = 1;
   EXPECT_THAT(refusal(j), HasSubstr("predicts no next token"));
+}
+
+TEST_F(CompressJobTest, PacksAreFedBackUnlessTheyMayNotBe) {
+  const auto fed = [&](const std::string& algorithm, std::optional<Effort> effort, uint64_t ram) {
+    CompressJob j = job("lissom_4");
+    j.format = "pack";
+    j.out = dir_ / (algorithm + std::to_string(ram) + (effort ? "fast" : "") + ".safetensors");
+    j.algorithm = algorithm;
+    j.effort = effort;
+    j.ram = ram;
+    j.verify = j.check_room = false;
+    const auto outcome = run_compress(j, {});
+    EXPECT_TRUE(outcome) << outcome.error().message;
+    std::map<std::string, bool> by_codec;
+    if (outcome)
+      for (const Json& tensor : outcome->report["results"][0]["tensors"])
+        if (tensor["codec"] != tensor["from"])
+          by_codec[tensor["codec"]] = tensor.value("algorithm", "") == kErrorFeedback;
+    return by_codec.contains("lissom_4_v1") && by_codec.at("lissom_4_v1");
+  };
+  EXPECT_TRUE(fed("", {}, 0));
+  EXPECT_TRUE(fed(kErrorFeedback, Effort::fast, 0));
+  EXPECT_FALSE(fed("", Effort::fast, 0));
+  EXPECT_FALSE(fed(kSearch, {}, 0));
+  EXPECT_FALSE(fed("", {}, 1 << 20)) << "nothing has room in a megabyte";
 }
 
 TEST_F(CompressJobTest, MistakesAreSaidBeforeAnyWork) {

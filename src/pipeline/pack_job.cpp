@@ -44,6 +44,9 @@ Result<Hessians> collect_hessians(const Checkpoint& checkpoint, const CompressJo
                                   const Plan& plan, Source& source, const Progress& progress) {
   const bool fed = pack_feeds_back(checkpoint, job, plan);
   const std::vector<std::string> wanted = wanted_hessians(plan, fed);
+  const bool silent = job.algorithm.empty() && job.effort != Effort::fast && !job.data_free && !job.imatrix;
+  if (!fed && silent && wanted.size() < wanted_hessians(plan, true).size())
+    progress.say(LogLevel::info, "algorithm search: the second moments of all inputs have no room (--ram)");
   if (wanted.empty() || text.kind == TextPlan::Kind::none || text.kind == TextPlan::Kind::imatrix_file)
     return Hessians{};
   LISSOM_TRY(const std::string words, calibration_text(job, text, source, progress));

@@ -3,7 +3,7 @@
 the same text, judged by llama.cpp's own `llama-perplexity --kl-divergence` on a text that neither saw. A markdown table.
 
 usage: kld_vs_llama_quantize.py MODEL-FOLDER CALIB.txt EVAL.txt [--types Q4_0,Q4_1,IQ4_NL,Q5_0] [--down Q4_K,Q3_K]
-           [--chunks 40] [--effort default] [--threads 2] [--quantize NAME=PATH ...] [--work FOLDER]
+           [--chunks 40] [--effort default] [--algorithm error-feedback] [--threads 2] [--quantize NAME=PATH ...] [--work FOLDER]
 
 --types: the whole model. --down: ffn_down of that type, the rest Q8_0. --quantize names further llama-quantize programs
 (ik_llama.cpp's) to run beside llama.cpp's. llama.cpp's programs are looked for in LISSOM_LLAMA_CPP_BIN, lissom in
@@ -82,7 +82,7 @@ class Bench:
         return out
 
     def ours(self, kind, down):
-        stem = f"lissom-{self.a.effort}-{'down-' if down else ''}{kind}"
+        stem = f"lissom-{self.a.effort}-{self.a.algorithm or ''}{'down-' if down else ''}{kind}"
         out, scheme = self.work / f"{stem}.gguf", self.work / f"{stem}.yaml"
         seconds = None
         if not out.exists():
@@ -90,7 +90,7 @@ class Bench:
             begin = time.perf_counter()
             output(LISSOM, "compress", self.base if self.a.from_gguf else self.a.model, "-o", out, "--scheme", scheme,
                    "--calib", self.a.calib, "--no-verify", "--effort", self.a.effort, "--calib-chunks", 0,
-                   "--threads", self.a.threads)  # fmt: skip
+                   *(["--algorithm", self.a.algorithm] if self.a.algorithm else []), "--threads", self.a.threads)  # fmt: skip
             seconds = time.perf_counter() - begin
         return out, seconds
 
@@ -119,6 +119,7 @@ def main():
     parser.add_argument("--down", default="Q4_K,Q3_K,IQ3_S,Q2_K,IQ2_S,IQ2_XXS")
     parser.add_argument("--chunks", type=int, default=40)
     parser.add_argument("--effort", default="default")
+    parser.add_argument("--algorithm", help="as lissom compress has it; else what the effort brings")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--quantize", action="append", default=[])
     parser.add_argument("--from-gguf", action="store_true", help="lissom reads the F32 GGUF that the others read")

@@ -172,7 +172,8 @@ class OptLlamaCodec final : public Codec, public FeedbackCodec {
           round_row(*feedback, w, static_cast<int64_t>(kGroup), choose, round);
         } else {
           for (size_t first = 0; first < cols; first += kGroup)
-            choose(static_cast<int64_t>(first), static_cast<int64_t>(std::min(kGroup, cols - first)), w + first);
+            choose(static_cast<int64_t>(first), static_cast<int64_t>(std::min(kGroup, cols - first)),
+                   w + first);
         }
         for (size_t j = 0; j < cols; j += 2)
           parts[0][(row * cols + j) / 2] = static_cast<std::byte>(codes[j] | codes[j + 1] << 4);

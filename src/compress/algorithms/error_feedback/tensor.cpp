@@ -39,16 +39,16 @@ bool encode_columns(ThreadPool& pool, const Codec& codec, const Shape& shape, st
   const auto& fed = dynamic_cast<const FeedbackCodec&>(codec);
   Factor factor;
   double damping = damping_of(fed.feedback_width());
-  for (int raise = 0; raise < kRaises; ++raise, damping *= 10) {
-    if (!factorise(pool, moments.fit, static_cast<float>(damping * moments.unit), factor)) continue;
-    std::vector<std::span<std::byte>> views;
-    parts.clear();
-    for (const Component& part : codec.components(shape)) parts.emplace_back(part.bytes);
-    for (auto& part : parts) views.emplace_back(part);
-    fed.encode_fed(shape, weights, {factor.a.values.data(), factor.a.stride, factor.d}, views);
-    return true;
+  for (int raise = 0; !factorise(pool, moments.fit, static_cast<float>(damping * moments.unit), factor);
+       ++raise) {
+    if (raise == kRaises) return false;
+    damping *= 10;
   }
-  return false;
+  parts.clear();
+  for (const Component& part : codec.components(shape)) parts.emplace_back(part.bytes);
+  const std::vector<std::span<std::byte>> views(parts.begin(), parts.end());
+  fed.encode_fed(shape, weights, {factor.a.values.data(), factor.a.stride, factor.d}, views);
+  return true;
 }
 
 }  // namespace
@@ -68,7 +68,7 @@ bool encode_with_feedback(const PlanEntry& entry, std::span<const float> weights
   if (!(moments.unit > 0) || !std::isfinite(moments.unit)) return false;
   ThreadPool pool(1);  // tensors are encoded side by side
   const Codec& codec = *find_codec(entry.codec);
-  const auto* blocks = dynamic_cast<const BlockCodec*>(&codec);
+  const BlockCodec* blocks = find_block_codec(entry.codec);
   if (blocks == nullptr) return encode_columns(pool, codec, entry.shape, weights, moments, parts);
   moments.judge = moments.fit;
   const double damping = damping_of(blocks->round_width());

@@ -35,6 +35,18 @@ std::vector<float> values(const TensorSource& source, const std::string& name) {
   return out;
 }
 
+/// What counts where all of 64 inputs are alike: Σ over rows of the squared sum of their errors.
+double error_of_sums(const TensorSource& source, const TensorSource& pack, const std::string& name) {
+  const auto w = values(source, name), v = values(pack, name);
+  double sum = 0;
+  for (size_t r = 0; r < 64; ++r) {
+    double row = 0;
+    for (size_t c = 0; c < 64; ++c) row += double{w[r * 64 + c]} - double{v[r * 64 + c]};
+    sum += row * row;
+  }
+  return sum;
+}
+
 TEST(CompressToPack, WritesWhatThePlanSays) {
   const testing::TempFolder folder;
   const auto out = folder.path() / "a.safetensors";
@@ -125,15 +137,7 @@ TEST(CompressToPack, UsesTheSecondMomentsOfInputs) {
     const auto out = folder.path() / "a.safetensors";
     EXPECT_TRUE(compress_to_pack(checkpoint, out, {.scheme = scheme, .hessians = hessians}, {}));
     const auto pack = PackFile::open(out);
-    const auto w = values(*checkpoint.tensors, "blk.0.attn_q.weight"),
-               v = values(**pack, "blk.0.attn_q.weight");
-    double sum = 0;
-    for (size_t r = 0; r < 64; ++r) {
-      double row = 0;
-      for (size_t c = 0; c < 64; ++c) row += double{w[r * 64 + c]} - double{v[r * 64 + c]};
-      sum += row * row;
-    }
-    return sum;
+    return error_of_sums(*checkpoint.tensors, **pack, "blk.0.attn_q.weight");
   };
   const double plain = loss({}), whitened = loss({{"blk.0.attn_q.weight", h}});
   EXPECT_LT(whitened, plain / 20);
@@ -162,17 +166,7 @@ TEST(CompressToPack, ErrorsAreHandedOnWhereHessiansAreGiven) {
     EXPECT_EQ(t.fed_back, t.tensor == "blk.0.attn_q.weight" || t.tensor == "blk.0.attn_k.weight") << t.tensor;
   const auto pack = PackFile::open(out);
   ASSERT_TRUE(pack);
-  // Of such inputs a row's sum of errors is what counts.
-  const auto of = [&](const std::string& name) {
-    const auto w = values(*checkpoint.tensors, name), v = values(**pack, name);
-    double sum = 0;
-    for (size_t r = 0; r < 64; ++r) {
-      double row = 0;
-      for (size_t c = 0; c < 64; ++c) row += double{w[r * 64 + c]} - double{v[r * 64 + c]};
-      sum += row * row;
-    }
-    return sum;
-  };
+  const auto of = [&](const std::string& name) { return error_of_sums(*checkpoint.tensors, **pack, name); };
   EXPECT_LT(of("blk.0.attn_q.weight"), of("blk.1.attn_q.weight") / 5);
 }
 

@@ -3,7 +3,8 @@
 the same text, judged by llama.cpp's own `llama-perplexity --kl-divergence` on a text that neither saw. A markdown table.
 
 usage: kld_vs_llama_quantize.py MODEL-FOLDER CALIB.txt EVAL.txt [--types Q4_0,Q4_1,IQ4_NL,Q5_0] [--down Q4_K,Q3_K]
-           [--chunks 40] [--effort default] [--algorithm error-feedback] [--threads 2] [--quantize NAME=PATH ...] [--work FOLDER]
+           [--chunks 40] [--effort default] [--algorithm error-feedback] [--threads 2] [--quantize NAME=PATH ...]
+           [--work FOLDER]
 
 --types: the whole model. --down: ffn_down of that type, the rest Q8_0. --quantize names further llama-quantize programs
 (ik_llama.cpp's) to run beside llama.cpp's. llama.cpp's programs are looked for in LISSOM_LLAMA_CPP_BIN, lissom in

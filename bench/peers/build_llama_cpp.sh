@@ -20,7 +20,8 @@ cmake -S "llama_cpp_python-$version/vendor/llama.cpp" -B . -G Ninja -DCMAKE_BUIL
   -DGGML_NATIVE=ON -DLLAMA_CURL=OFF -DLLAMA_OPENSSL=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF \
   -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_TOOLS=ON "-DCMAKE_BUILD_RPATH=\$ORIGIN" $launcher >cmake.log 2>&1 ||
   { tail -20 cmake.log >&2; exit 1; }
-ninja llama-bench llama-batched-bench llama-quantize llama-perplexity llama-imatrix >build.log 2>&1 || { tail -30 build.log >&2; exit 1; }
+ninja llama-bench llama-batched-bench llama-quantize llama-perplexity llama-imatrix >build.log 2>&1 ||
+  { tail -30 build.log >&2; exit 1; }
 python -m pip install -q --no-deps --no-build-isolation --config-settings wheel.cmake=false "./llama_cpp_python-$version"
 package=$(python -c 'import importlib.util as u, os; print(os.path.dirname(u.find_spec("llama_cpp").origin))')
 mkdir -p "$package/lib"

@@ -54,7 +54,9 @@ bool encode_columns(ThreadPool& pool, const Codec& codec, const Shape& shape, st
 }  // namespace
 
 bool takes_feedback(const PlanEntry& entry) {
-  return is_fed_back(entry) || dynamic_cast<const FeedbackCodec*>(find_codec(entry.codec)) != nullptr;
+  const bool copied = entry.kept || entry.from == entry.codec;
+  return is_fed_back(entry) ||
+         (!copied && dynamic_cast<const FeedbackCodec*>(find_codec(entry.codec)) != nullptr);
 }
 
 bool encode_with_feedback(const PlanEntry& entry, std::span<const float> weights,

@@ -141,6 +141,9 @@ TEST(TensorFeedback, AHessianOfNoUseLeavesTheTensorToTheSearch) {
 TEST(TensorFeedback, TakesNoneThatLoseNothingOrCannot) {
   for (const char* codec : {"F16", "Q8_0", "svd_int8_v1:r16"})
     EXPECT_FALSE(takes_feedback(entry_of(codec, Shape{32, 64}))) << codec;
+  PlanEntry copied = entry_of("lissom_2_v1", Shape{32, 64});
+  copied.from = copied.codec;
+  EXPECT_FALSE(takes_feedback(copied)) << "it would be collected for in vain";
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -29,7 +30,21 @@ class Distiller {
   [[nodiscard]] virtual std::span<const float> take_gradient(WeightId weight) = 0;
 };
 
-struct DistillerOptions {
+/// How much a model's prediction hangs on what its linears make of each token: the trace of the Fisher
+/// information of a linear's output, which is what an error of that output adds to the KL divergence (Martens
+/// 2020, arXiv 1412.1193; as weights of tokens in XᵀX: GuidedQuant, Kim et al. 2025, arXiv 2505.07004).
+class TokenFisher {
+ public:
+  virtual ~TokenFisher() = default;
+  /// By a linear's weight: one number for each token.
+  using ByWeight = std::map<WeightId, std::vector<float>>;
+  /// Reads one sequence: mean squares over the outputs of ∂(-Σ log p(y))/∂output, each position's y drawn from
+  /// the model's own prediction by `seed`. An estimate, whose expectation is the trace divided by the outputs;
+  /// experts of a mixture have none.
+  [[nodiscard]] virtual Result<ByWeight> pass(std::span<const int32_t> tokens, uint64_t seed) = 0;
+};
+
+struct EngineOptions {
   int threads = 0;   ///< 0: the number of physical cores
   bool bf16 = true;  ///< products and attention round their inputs to BF16; sums and gradients stay F32
 };
@@ -44,9 +59,11 @@ class Engine {
                                                            std::span<const int32_t> tokens,
                                                            std::span<const int32_t> types,
                                                            int64_t positions) const = 0;
-  /// Fails on a model that predicts no next token.
+  /// Both fail on a model that predicts no next token.
   [[nodiscard]] virtual Result<std::unique_ptr<Distiller>> distiller(const Checkpoint& teacher,
-                                                                     const DistillerOptions& options) const = 0;
+                                                                     const EngineOptions& options) const = 0;
+  [[nodiscard]] virtual Result<std::unique_ptr<TokenFisher>> token_fisher(
+      const Checkpoint& checkpoint, const EngineOptions& options) const = 0;
 };
 
 /// Loads the plugin: the file that the environment's LISSOM_ENGINE names, else liblissom_engine.so beside the

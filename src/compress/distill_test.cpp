@@ -66,15 +66,10 @@ class Squares final : public Distiller {
   std::vector<std::vector<int32_t>>& read_;
 };
 
-class SquaresEngine final : public Engine {
+class SquaresEngine final : public testing::FakeEngine {
  public:
-  [[nodiscard]] std::string description() const override { return "squares"; }
-  [[nodiscard]] Result<std::vector<float>> forward(const Checkpoint&, std::span<const int32_t>,
-                                                   std::span<const int32_t>, int64_t) const override {
-    return unsupported("no forward here");
-  }
   [[nodiscard]] Result<std::unique_ptr<Distiller>> distiller(const Checkpoint& teacher,
-                                                             const DistillerOptions&) const override {
+                                                             const EngineOptions&) const override {
     return std::make_unique<Squares>(teacher, broken, read);
   }
   std::vector<int64_t> broken;  ///< passes without a finite loss

@@ -4,9 +4,11 @@
 #include <cmath>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "lissom/engine.h"
 #include "lissom/gguf.h"
 #include "lissom/model.h"
 #include "support/memory_source.h"
@@ -80,5 +82,23 @@ inline Checkpoint tiny_llama(const TinyOptions& o, std::shared_ptr<MemorySource>
   if (source != nullptr) *source = tensors;
   return checkpoint;
 }
+
+/// Can nothing, unless a test says how.
+class FakeEngine : public Engine {
+ public:
+  [[nodiscard]] std::string description() const override { return "fake"; }
+  [[nodiscard]] Result<std::vector<float>> forward(const Checkpoint&, std::span<const int32_t>,
+                                                   std::span<const int32_t>, int64_t) const override {
+    return unsupported("no forward here");
+  }
+  [[nodiscard]] Result<std::unique_ptr<Distiller>> distiller(const Checkpoint&,
+                                                             const EngineOptions&) const override {
+    return unsupported("no distiller here");
+  }
+  [[nodiscard]] Result<std::unique_ptr<TokenFisher>> token_fisher(const Checkpoint&,
+                                                                  const EngineOptions&) const override {
+    return unsupported("no Fisher information here");
+  }
+};
 
 }  // namespace lissom::testing

@@ -8,6 +8,6 @@
 namespace lissom::engine {
 
 [[nodiscard]] Result<std::unique_ptr<Distiller>> make_distiller(const Checkpoint& teacher,
-                                                                const DistillerOptions& options);
+                                                                const EngineOptions& options);
 
 }  // namespace lissom::engine

@@ -5,7 +5,9 @@
 #include <cmath>
 
 #include "engine/distiller.h"
+#include "engine/fisher.h"
 #include "lissom/engine.h"
+#include "runtime/observe.h"
 #include "runtime/testing.h"
 #include "support/golden.h"
 
@@ -164,6 +166,137 @@ TEST(Distiller, ANonFiniteLossLeavesNoGradient) {
   EXPECT_FALSE(std::isfinite(student.loss()));
   for (size_t w = 0; w < student.values.size(); ++w)
     EXPECT_TRUE(student.distiller->take_gradient(static_cast<WeightId>(w)).empty());
+}
+
+// ---------------------------------------------------------------- Fisher information
+
+/// The mean over many draws of what a pass gives.
+std::map<WeightId, std::vector<double>> expected(TokenFisher& fisher, std::span<const int32_t> tokens) {
+  constexpr int kDraws = 2000;
+  std::map<WeightId, std::vector<double>> mean;
+  for (int d = 0; d < kDraws; ++d) {
+    const auto found = fisher.pass(tokens, static_cast<uint64_t>(d));
+    EXPECT_TRUE(found);
+    for (const auto& [weight, values] : *found) {
+      EXPECT_EQ(values.size(), tokens.size());
+      std::vector<double>& of = mean[weight];
+      of.resize(values.size());
+      for (size_t t = 0; t < values.size(); ++t) of[t] += double{values[t]} / kDraws;
+    }
+  }
+  return mean;
+}
+
+/// The trace as the curvature has it: twice the KL divergence that a push of an output gives, over the push's
+/// square, averaged over the outputs.
+TEST(TokenFisher, IsTheCurvatureOfTheDivergence) {
+  const TinyModel model =
+      tiny_model({.tied = false, .logit_softcap = 1});  // predictions of which no draw is rare
+  const Graph& graph = model.checkpoint.graph;
+  const std::vector<int32_t> token = {17};
+  const auto fisher = engine::make_token_fisher(model.checkpoint, {.threads = 1, .bf16 = false});
+  ASSERT_TRUE(fisher);
+  auto distiller = *engine::make_distiller(model.checkpoint, {.threads = 1, .bf16 = false});
+  const auto means = expected(**fisher, token);
+  int seen = 0;
+  for (const Op& op : graph.ops) {
+    const auto* linear = std::get_if<LinearOp>(&op);
+    if (linear == nullptr) continue;
+    const Weight& weight = graph.weights[static_cast<size_t>(linear->weight)];
+    // W + step·e_o·xᵀ/|x|² adds `step` to output o.
+    std::vector<float> x;
+    const auto tap = [&](const std::string& label, const float* row, int64_t, int64_t cols) {
+      if (label == linear->input_label) x.assign(row, row + cols);
+    };
+    Batch batch;
+    batch.tokens = token;
+    const auto observer =
+        runtime::Observer::create(model.checkpoint, {.threads = 1, .exact = true}, 16).value();
+    ASSERT_TRUE(observer->run(std::span(&batch, 1), tap, [](size_t) -> Result<bool> { return true; }));
+    ASSERT_EQ(static_cast<int64_t>(x.size()), weight.shape.cols());
+    double square = 0;
+    for (const float v : x) square += double{v} * double{v};
+    constexpr double kStep = 0.1;  // what F32 can tell from nothing, and short of the curve's own bend
+    double trace = 0;
+    const std::vector<float>& source = model.weights.at(weight.name);
+    for (int64_t o = 0; o < weight.shape.rows(); ++o)
+      for (const double step : {kStep, -kStep}) {
+        std::vector<float> pushed = source;
+        for (size_t c = 0; c < x.size(); ++c)
+          pushed[static_cast<size_t>(o) * x.size() + c] += static_cast<float>(step * double{x[c]} / square);
+        distiller->set(linear->weight, pushed);
+        trace += *distiller->pass(token, 1) / (kStep * kStep);
+      }
+    distiller->set(linear->weight, source);
+    const double exact = trace / static_cast<double>(weight.shape.rows());
+    const double found = means.at(linear->weight).front();
+    if (weight.name.find("attn_q") != std::string::npos || weight.name.find("attn_k") != std::string::npos) {
+      EXPECT_LT(found, 1e-12) << "a single token attends to itself alone";
+      EXPECT_EQ(exact, 0);
+      continue;
+    }
+    EXPECT_NEAR(found / exact, 1.0, 0.1) << weight.name;
+    ++seen;
+  }
+  EXPECT_EQ(seen, 2 * 5 + 1);
+}
+
+TEST(TokenFisher, HasARowForEachToken) {
+  const TinyModel model = tiny_model({.logit_softcap = 1});
+  const auto fisher = engine::make_token_fisher(model.checkpoint, {.threads = 1, .bf16 = false});
+  ASSERT_TRUE(fisher);
+  const WeightId last = model.checkpoint.graph.find_weight("blk.1.ffn_down.weight"),
+                 first = model.checkpoint.graph.find_weight("blk.0.ffn_down.weight");
+  ASSERT_GE(last, 0);
+  const std::vector<int32_t> tokens = {5, 60, 33, 71};
+  const auto whole = expected(**fisher, tokens);
+  for (size_t n = 1; n < tokens.size(); ++n) {
+    const auto prefix = expected(**fisher, std::span(tokens).first(n));
+    // Nothing after a token sees what the last block makes of it; what the first makes, all that follow do.
+    EXPECT_NEAR(prefix.at(last).back() / whole.at(last)[n - 1], 1.0, 0.1) << n;
+    EXPECT_GT(whole.at(first)[n - 1], prefix.at(first).back()) << n;
+  }
+}
+
+TEST(TokenFisher, OfTheHeadIsTheVarianceOfItsDraw) {
+  const TinyModel model = tiny_model({});
+  const std::vector<int32_t> tokens = {5, 60, 33};
+  const std::unique_ptr<Engine> engine(lissom_engine_create());
+  const auto logits = engine->forward(model.checkpoint, tokens, {}, 64);
+  ASSERT_TRUE(logits);
+  const auto fisher = engine->token_fisher(model.checkpoint, {.threads = 1, .bf16 = false});
+  ASSERT_TRUE(fisher);
+  WeightId head = -1;
+  for (const Op& op : model.checkpoint.graph.ops)
+    if (const auto* linear = std::get_if<LinearOp>(&op)) head = linear->weight;
+  const std::vector<double> found = expected(**fisher, tokens).at(head);
+  const size_t vocab = logits->size() / tokens.size();
+  for (size_t t = 0; t < tokens.size(); ++t) {
+    double sum = 0, squares = 0;
+    for (size_t v = 0; v < vocab; ++v) sum += std::exp(double{(*logits)[t * vocab + v]});
+    for (size_t v = 0; v < vocab; ++v) squares += std::pow(std::exp(double{(*logits)[t * vocab + v]}) / sum, 2);
+    EXPECT_NEAR(found[t] * static_cast<double>(vocab) / (1 - squares), 1.0, 0.1) << t;
+  }
+}
+
+TEST(TokenFisher, IsTheSameForTheSameSeed) {
+  const TinyModel model = tiny_model({});
+  const auto fisher = engine::make_token_fisher(model.checkpoint, {.threads = 1});
+  ASSERT_TRUE(fisher);
+  const std::vector<int32_t> tokens = {5, 60, 33};
+  const auto one = *(*fisher)->pass(tokens, 1);
+  EXPECT_EQ(*(*fisher)->pass(tokens, 1), one);
+  EXPECT_NE(*(*fisher)->pass(tokens, 2), one);
+}
+
+TEST(TokenFisher, RefusesWhatItCannotRead) {
+  const TinyModel model = tiny_model({});
+  const auto fisher = engine::make_token_fisher(model.checkpoint, {.threads = 1});
+  ASSERT_TRUE(fisher);
+  EXPECT_FALSE((*fisher)->pass({}, 0));
+  EXPECT_FALSE((*fisher)->pass(std::vector<int32_t>{3, 96}, 0));
+  EXPECT_FALSE(engine::make_token_fisher(
+      tiny_model({.causal = false, .tied = false, .pooling = Pooling::cls}).checkpoint, {}));
 }
 
 TEST(Distiller, NeedsAModelThatPredicts) {

@@ -57,6 +57,7 @@ struct Forward::Runner {
   const Tokens& tokens;
   bool bf16;
   Values& values;
+  const OutputTap& tap;
 
   [[nodiscard]] const Tensor& at(ValueId v) const { return values.at(v); }
   [[nodiscard]] Tensor weight(WeightId w) const { return w < 0 ? Tensor() : weights[static_cast<size_t>(w)]; }
@@ -84,6 +85,7 @@ struct Forward::Runner {
   void operator()(const LinearOp& op) const {
     Tensor y = multiply(at(op.in), weight(op.weight), bf16);
     if (const Tensor bias = weight(op.bias); bias.defined()) y = y + bias;
+    if (tap) tap(op, y);
     put(op.out, y);
   }
 
@@ -273,9 +275,9 @@ Result<Forward> Forward::create(const Graph& graph, const Config& config, int64_
   return forward;
 }
 
-void Forward::run(int first, int last, const Weights& weights, const Tokens& tokens, bool bf16,
-                  Values& values) const {
-  const Runner runner{*this, weights, tokens, bf16, values};
+void Forward::run(int first, int last, const Weights& weights, const Tokens& tokens, bool bf16, Values& values,
+                  const OutputTap& tap) const {
+  const Runner runner{*this, weights, tokens, bf16, values, tap};
   for (int i = first; i < last; ++i) {
     const Op& op = graph_.ops[static_cast<size_t>(i)];
     std::visit(runner, op);

@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <map>
 #include <vector>
 
@@ -26,6 +27,9 @@ using Values = std::map<ValueId, at::Tensor>;
 /// By WeightId, in the graph's shapes, F32; undefined where an optional weight is absent.
 using Weights = std::vector<at::Tensor>;
 
+/// Sees what a linear makes, rows × its outputs.
+using OutputTap = std::function<void(const LinearOp& op, const at::Tensor& made)>;
+
 class Forward {
  public:
   /// Both live as long as this. Fails on a RoPE that makes no sense.
@@ -33,7 +37,8 @@ class Forward {
 
   /// Runs ops [first, last): takes what they read from `values` and leaves there what is read later, or what
   /// the graph names as a result. bf16: products of matrices and attention round their inputs to BF16.
-  void run(int first, int last, const Weights& weights, const Tokens& tokens, bool bf16, Values& values) const;
+  void run(int first, int last, const Weights& weights, const Tokens& tokens, bool bf16, Values& values,
+           const OutputTap& tap = {}) const;
 
  private:
   struct Runner;

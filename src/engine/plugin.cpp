@@ -4,6 +4,7 @@
 #include <c10/core/GradMode.h>
 
 #include "engine/distiller.h"
+#include "engine/fisher.h"
 #include "engine/forward.h"
 #include "engine/weights.h"
 #include "lissom/engine.h"
@@ -27,9 +28,18 @@ class LibTorchEngine final : public Engine {
   }
 
   [[nodiscard]] Result<std::unique_ptr<Distiller>> distiller(const Checkpoint& teacher,
-                                                             const DistillerOptions& options) const override {
+                                                             const EngineOptions& options) const override {
     try {
       return make_distiller(teacher, options);
+    } catch (const std::exception& e) {
+      return io_error(std::string("LibTorch: ") + e.what());
+    }
+  }
+
+  [[nodiscard]] Result<std::unique_ptr<TokenFisher>> token_fisher(const Checkpoint& checkpoint,
+                                                                  const EngineOptions& options) const override {
+    try {
+      return make_token_fisher(checkpoint, options);
     } catch (const std::exception& e) {
       return io_error(std::string("LibTorch: ") + e.what());
     }

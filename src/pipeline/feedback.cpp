@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 
 #include "compress/algorithms/error_feedback/error_feedback.h"
@@ -9,6 +10,46 @@
 #include "pipeline/machine.h"
 
 namespace lissom {
+namespace {
+
+/// Weights times tokens that gradients are computed for at most.
+constexpr double kMostWork = 4e13;
+
+std::string gradient_obstacle(const Checkpoint& checkpoint, const CompressJob& job, int64_t tokens) {
+  const Config& config = checkpoint.config;
+  if (checkpoint.graph.logits < 0 || !config.causal || !config.labels.empty())
+    return "the model predicts no next token";
+  double weights = 0;
+  for (const TensorInfo& info : checkpoint.tensors->tensors())
+    weights += static_cast<double>(info.shape.elements());
+  if (weights * static_cast<double>(tokens) > kMostWork) return "gradients would take too long";
+  const uint64_t need = distill_memory(checkpoint, kLearningWindow, 1) + resident_memory();
+  const uint64_t have = job.ram > 0 ? job.ram : available_memory() + resident_memory();
+  if (have > 0 && need > have)
+    return fmt::format("gradients need about {:.1f} GB of memory, and may take {:.1f} GB",
+                       static_cast<double>(need) / 1e9, static_cast<double>(have) / 1e9);
+  return "";
+}
+
+}  // namespace
+
+std::shared_ptr<const Engine> weighing_engine(const Checkpoint& checkpoint, const CompressJob& job,
+                                              int64_t tokens, const Progress& progress) {
+  std::string why = gradient_obstacle(checkpoint, job, tokens);
+  if (why.empty()) {
+    auto engine = load_engine();
+    if (engine) return *std::move(engine);
+    why = engine.error().message;
+  }
+  progress.say(LogLevel::info, "error feedback counts all tokens alike: " + why);
+  return nullptr;
+}
+
+int64_t calibration_tokens(const CompressJob& job, const std::string& text) {
+  constexpr int64_t kContext = CalibrationOptions{}.context, kBytes = 4;  // of a token, about
+  const int64_t tokens = static_cast<int64_t>(text.size()) / kBytes;
+  return job.calib_chunks > 0 ? std::min(tokens, job.calib_chunks * kContext) : tokens;
+}
 
 bool feeds_back(const CompressJob& job, const std::optional<Learning>& learning) {
   if (job.algorithm.empty()) return learning && !job.imatrix;
@@ -49,15 +90,18 @@ Result<Json> run_feedback(const Checkpoint& checkpoint, const CompressJob& job, 
   LISSOM_TRY(const std::string text, calibration_text(job, calibration, source, progress));
   LISSOM_TRY(const Tokenizer* tokenizer, source.tokenizer());
   source.unload();
+  const auto engine = weighing_engine(checkpoint, job, calibration_tokens(job, text), progress);
+  options.engine = engine.get();
   LISSOM_TRY(const Means means, means_of(checkpoint, importance));
   LISSOM_TRY(const FeedbackResult done,
              error_feedback(checkpoint, plan, means, *tokenizer, text, state, options, progress));
   if (done.shared > 0)
     progress.say(LogLevel::info,
                  fmt::format("{} tensors of experts or of several layers are left to the search", done.shared));
-  Json json = {
-      {"algorithm", kErrorFeedback},   {"chunks", done.chunks},   {"skipped_chunks", done.skipped_chunks},
-      {"left_to_search", done.shared}, {"seconds", done.seconds}, {"tensors", Json::object()}};
+  Json json = {{"algorithm", kErrorFeedback},   {"token_weights", engine != nullptr ? "fisher" : "none"},
+               {"chunks", done.chunks},         {"skipped_chunks", done.skipped_chunks},
+               {"left_to_search", done.shared}, {"seconds", done.seconds},
+               {"tensors", Json::object()}};
   for (const FeedbackTensor& tensor : done.tensors)
     json["tensors"][tensor.tensor] = {{"algorithm", kErrorFeedback},
                                       {"relative_error", tensor.relative_error},

@@ -2,6 +2,7 @@
 // Error feedback as a step of the compress job.
 
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -21,6 +22,16 @@ inline constexpr const char* kErrorFeedback = "error-feedback";
 [[nodiscard]] bool feeds_back(const CompressJob& job, const std::optional<Learning>& learning);
 /// Errors: an unknown algorithm; one that the rest of the job rules out.
 [[nodiscard]] Result<void> check_algorithm(const CompressJob& job);
+
+/// What weighs the tokens of a calibration text by Fisher information, where the model predicts the next token
+/// and gradients of so many tokens are to be had: in the memory that the job may take, and in some ten minutes
+/// of two cores. Null, and progress says why: tokens count alike.
+[[nodiscard]] std::shared_ptr<const Engine> weighing_engine(const Checkpoint& checkpoint,
+                                                            const CompressJob& job, int64_t tokens,
+                                                            const Progress& progress);
+
+/// About how many tokens of the text the job reads.
+[[nodiscard]] int64_t calibration_tokens(const CompressJob& job, const std::string& text);
 
 /// Why there is too little memory for it; empty: there is enough.
 [[nodiscard]] std::string feedback_obstacle(const Checkpoint& checkpoint, const CompressJob& job,

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "compress/header.h"
+#include "compress/testing.h"
 #include "pipeline/machine.h"
 #include "pipeline/measure.h"
 
@@ -55,7 +56,7 @@ TEST_F(ForecastTest, KnowsWhatAStageCosts) {
 }
 
 /// An engine that takes no time.
-class IdleEngine final : public Engine {
+class IdleEngine final : public testing::FakeEngine {
  public:
   class Idle final : public Distiller {
    public:
@@ -63,13 +64,8 @@ class IdleEngine final : public Engine {
     Result<double> pass(std::span<const int32_t>, int64_t) override { return 0.0; }
     std::span<const float> take_gradient(WeightId) override { return {}; }
   };
-  [[nodiscard]] std::string description() const override { return "idle"; }
-  [[nodiscard]] Result<std::vector<float>> forward(const Checkpoint&, std::span<const int32_t>,
-                                                   std::span<const int32_t>, int64_t) const override {
-    return unsupported("idle");
-  }
   [[nodiscard]] Result<std::unique_ptr<Distiller>> distiller(const Checkpoint&,
-                                                             const DistillerOptions&) const override {
+                                                             const EngineOptions&) const override {
     return std::make_unique<Idle>();
   }
 };

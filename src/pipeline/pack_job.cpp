@@ -54,7 +54,13 @@ Result<Hessians> collect_hessians(const Checkpoint& checkpoint, const CompressJo
   source.unload();
   SecondMomentOptions options;
   options.calibration.chunks = job.calib_chunks;
-  if (fed) options.tokens = kFeedbackTokens;
+  std::shared_ptr<const Engine> engine;
+  if (fed) {
+    options.tokens = kFeedbackTokens;
+    engine =
+        weighing_engine(checkpoint, job, std::min(kFeedbackTokens, calibration_tokens(job, words)), progress);
+    options.engine = engine.get();
+  }
   options.calibration.runtime = Source::options(job.threads);
   return collect_second_moments(checkpoint, *tokenizer, words, wanted, options, progress);
 }

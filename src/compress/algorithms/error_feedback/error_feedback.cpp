@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/threads.h"
 #include "compress/algorithms/error_feedback/matrix.h"
+#include "compress/algorithms/fisher_weights.h"
 #include "compress/algorithms/token_weights.h"
 #include "compress/checksum.h"
 #include "compress/distill.h"
@@ -100,6 +101,10 @@ class Work {
     LISSOM_TRY(chunks_, cut_calibration(checkpoint_, tokenizer, text, options_.calibration));
     finite_.assign(chunks_.batches.size(), 1);
     LISSOM_TRY(const bool finished, resume());
+    if (!finished && options_.engine != nullptr) {
+      LISSOM_TRY(fisher_, FisherWeights::collect(checkpoint_, *options_.engine, chunks_.batches,
+                                                 options_.threads, progress_));
+    }
     if (!finished) LISSOM_CHECK(work());
     for (size_t i = 0; i < journal_->entries().size(); i += parts()) report(journal_->entries()[i]);
     result_.skipped_chunks = std::ranges::count(finite_, 0);
@@ -116,9 +121,9 @@ class Work {
     std::string dampings;
     for (const double d : options_.dampings) dampings += fmt::format("{} ", d);
     return fmt::format(
-        R"({{"lissom_error_feedback":3,"key":"{}","chunks":{},"context":{},"dampings":"{}","refinements":{},"token_limit":{},"latents":{}}})",
+        R"({{"lissom_error_feedback":4,"key":"{}","chunks":{},"context":{},"dampings":"{}","refinements":{},"token_limit":{},"fisher":{},"latents":{}}})",
         options_.key, chunks_.batches.size(), chunks_.context, dampings, options_.refinements,
-        options_.token_limit, options_.latents);
+        options_.token_limit, options_.engine != nullptr, options_.latents);
   }
 
   /// True where an earlier run has finished.
@@ -213,6 +218,7 @@ class Work {
   void add(const std::string& label, const float* x, int64_t rows, int64_t cols) {
     const auto group = std::ranges::find(groups_, label, &Group::label);
     if (group == groups_.end()) return;
+    x = fisher_.weigh(label, current_, x, rows, cols);
     const TokenWeights weights = token_weights(x, rows, cols, options_.token_limit);
     if (weights.rows.empty()) {
       bad_chunk_ = true;  // seen even where nothing is to be done, so that a resumed run leaves out the same
@@ -231,7 +237,8 @@ class Work {
           weights.sum / static_cast<double>(cols) * static_cast<double>(fit) / static_cast<double>(rows);
     }
     if (fit == rows) return;
-    const float* clipped = runtime::is_weighed(label) ? nullptr : weights.rows.data() + fit;
+    const float* clipped =
+        runtime::is_weighed(label) || fisher_.knows(label) ? nullptr : weights.rows.data() + fit;
     add_gram(pool_, x + fit * cols, clipped, rows - fit, moments.judge, packed_);
   }
 
@@ -363,6 +370,7 @@ class Work {
   std::vector<Group> groups_;
   std::vector<TensorInfo> directory_;
   CalibrationChunks chunks_;
+  FisherWeights fisher_;
   std::vector<uint8_t> finite_;
   std::unique_ptr<Journal> journal_;
   std::unique_ptr<GgufWriter> writer_;

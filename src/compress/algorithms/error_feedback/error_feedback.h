@@ -12,6 +12,7 @@
 #include "compress/calibrate.h"
 #include "compress/source.h"
 #include "lissom/compress.h"
+#include "lissom/engine.h"
 #include "lissom/tokenizer.h"
 
 namespace lissom {
@@ -19,6 +20,8 @@ namespace lissom {
 struct FeedbackOptions {
   CalibrationOptions calibration;
   int threads = 0;
+  /// Weighs tokens by Fisher information (fisher_weights.h); null: they count alike.
+  const Engine* engine = nullptr;
   std::string key;  ///< names all that the result depends on but what is here; one line without quotes
   /// What may be added to H's diagonal, in units of its mean over tokens as token_limit has them. For each
   /// matrix that is taken which loses least on text that H has not seen, over some of its rows. Sparse

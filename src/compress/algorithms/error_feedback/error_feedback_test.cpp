@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <numeric>
 
 #include "base/file.h"
 #include "compress/testing.h"
@@ -115,6 +116,41 @@ TEST_F(ErrorFeedback, AStoppedRunGoesOnToTheSameBytes) {
   EXPECT_EQ(passes, 0) << "nothing is left to do";
   options_.key = "another";
   EXPECT_EQ(run(state).value().resumed_tensors, 0);
+}
+
+/// Lets each token of a text count as much as its place.
+class Rising final : public testing::FakeEngine {
+ public:
+  [[nodiscard]] Result<std::unique_ptr<TokenFisher>> token_fisher(const Checkpoint& checkpoint,
+                                                                  const EngineOptions&) const override {
+    class Reader final : public TokenFisher {
+     public:
+      explicit Reader(const Checkpoint& checkpoint) : checkpoint_(checkpoint) {}
+      Result<ByWeight> pass(std::span<const int32_t> tokens, uint64_t) override {
+        std::vector<float> places(tokens.size());
+        std::iota(places.begin(), places.end(), 0.0F);
+        ByWeight found;
+        for (const Op& op : checkpoint_.graph.ops)
+          if (const auto* linear = std::get_if<LinearOp>(&op)) found[linear->weight] = places;
+        return found;
+      }
+
+     private:
+      const Checkpoint& checkpoint_;
+    };
+    return std::make_unique<Reader>(checkpoint);
+  }
+};
+
+TEST_F(ErrorFeedback, TokensCountAsTheEngineSays) {
+  ASSERT_TRUE(run(folder_ / "alike"));
+  const Rising engine;
+  options_.engine = &engine;
+  const FeedbackResult done = run(folder_ / "weighed").value();
+  for (const FeedbackTensor& tensor : done.tensors) EXPECT_LT(tensor.validation_ratio, 1.0) << tensor.tensor;
+  EXPECT_NE(bytes_of(folder_ / "weighed"), bytes_of(folder_ / "alike"));
+  EXPECT_EQ(run(folder_ / "alike").value().resumed_tensors, 0)
+      << "those of a run without the engine are others";
 }
 
 TEST_F(ErrorFeedback, AChunkThatIsNotFiniteIsLeftOut) {

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <map>
 
+#include "compress/algorithms/fisher_weights.h"
 #include "compress/algorithms/products.h"
 #include "runtime/attended.h"
 #include "runtime/observe.h"
@@ -85,6 +86,11 @@ Result<Hessians> collect_second_moments(const Checkpoint& checkpoint, const Toke
     batch.tokens = std::span(ids).subspan(first, static_cast<size_t>(context));
     batches.push_back(batch);
   }
+  FisherWeights fisher;
+  if (options.engine != nullptr) {
+    LISSOM_TRY(fisher, FisherWeights::collect(checkpoint, *options.engine, batches,
+                                              options.calibration.runtime.threads, progress));
+  }
   ThreadPool pool(options.calibration.runtime.threads);
   Sums sums{{}, pool};
   for (const auto& [name, label] : labels) sums.by_label.try_emplace(label);
@@ -92,19 +98,23 @@ Result<Hessians> collect_second_moments(const Checkpoint& checkpoint, const Toke
   observer->look_through_attention();
   const int64_t total = chunks * static_cast<int64_t>(observer->stages().size());
   int64_t done = 0;
+  size_t group = 0, in_group = 1, current = 0;  // the first chunk of those at once, how many; the one at work
   const auto tap = [&](const std::string& label, const float* x, int64_t rows, int64_t cols) {
-    sums.add(label, x, rows, cols);
+    sums.add(label, fisher.weigh(label, current, x, rows, cols), rows, cols);
   };
-  const auto passed = [&](size_t) -> Result<bool> {
+  const auto passed = [&](size_t chunk) -> Result<bool> {
+    current = group + (chunk + 1) % in_group;
     if (progress.stop_requested()) return tl::unexpected(Error{ErrorKind::cancelled, "stopped"});
     progress.report("moments", std::min(++done, total), total);
     return true;
   };
   const auto at_once = static_cast<size_t>(
       runtime::chunks_at_once(observer->stages(), context, options.calibration.carried_bytes));
-  for (size_t first = 0; first < batches.size(); first += at_once)
-    LISSOM_CHECK(observer->run(std::span(batches).subspan(first, std::min(at_once, batches.size() - first)),
-                               tap, passed));
+  for (; group < batches.size(); group += in_group) {
+    in_group = std::min(at_once, batches.size() - group);
+    current = group;
+    LISSOM_CHECK(observer->run(std::span(batches).subspan(group, in_group), tap, passed));
+  }
   std::map<std::string, Hessians::mapped_type> found;
   for (auto& [label, sum] : sums.by_label)
     if (sum.n > 0) found[label] = whole(sum);

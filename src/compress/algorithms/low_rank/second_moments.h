@@ -9,6 +9,7 @@
 
 #include "compress/calibrate.h"
 #include "compress/pack.h"
+#include "lissom/engine.h"
 #include "lissom/tokenizer.h"
 
 namespace lissom {
@@ -17,6 +18,8 @@ struct SecondMomentOptions {
   CalibrationOptions calibration = {};
   /// Tokens that are read at most. The error of a moment falls with their root, the time grows with them.
   int64_t tokens = 16 << 10;
+  /// Weighs tokens by Fisher information (fisher_weights.h); null: they count alike.
+  const Engine* engine = nullptr;
 };
 
 /// Reads chunks of the text, spread evenly over it, as collect_importance() does, and sums x·xᵀ of the inputs

@@ -1,0 +1,119 @@
+#!/usr/bin/env python3
+"""Quality beside auto-round's tuned rounding, calibrated on the same text: KL divergence by llama.cpp's own
+`llama-perplexity --kl-divergence` on a text that neither saw. A markdown table.
+
+usage: kld_vs_auto_round.py MODEL-FOLDER CALIB.txt EVAL.txt [--cases w4g64:lissom_4_v1,w3g64:lissom_3_v1,...]
+           [--iters 200] [--samples 128] [--batch 4] [--chunks 20] [--work FOLDER]
+
+Needs `pip install auto-round`. A case is wBITSgGROUP:CODEC: auto-round's symmetric integers of so many bits, a 16-bit scale
+for each group, of the blocks' matrices (it leaves embeddings and head as they are), against a lissom codec of the same
+matrices, fed back. Both are decoded into F16 GGUF for the judge, so that weights alone differ. llama.cpp's programs are
+looked for in LISSOM_LLAMA_CPP_BIN, lissom in LISSOM_BIN. What lies in the work folder already is taken over.
+"""
+
+import argparse
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+LISSOM = pathlib.Path(os.environ.get("LISSOM_BIN", ROOT / "build/release/lissom"))
+LLAMA = pathlib.Path(os.environ.get("LISSOM_LLAMA_CPP_BIN", ROOT / ".setup/llama.cpp/bin"))
+LENGTH = 512  # tokens of a window, for both
+CASES = "w4g64:lissom_4_v1,w4g64:int4_opt_llama_v1,w3g64:lissom_3_v1,w2g64:lissom_2_v1"
+
+
+def output(*command):
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, errors="replace")
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(map(str, command))}: exit {done.returncode}\n{done.stderr[-2000:]}")
+    return done.stdout + done.stderr
+
+
+class Bench:
+    def __init__(self, a):
+        self.a, self.work = a, a.work
+        self.work.mkdir(parents=True, exist_ok=True)
+        self.base, self.logits = self.work / "base.gguf", self.work / "base.kld"
+        if not self.base.exists():
+            output(LISSOM, "convert", a.model, self.base, "--type", "F32")
+        if not self.logits.exists():
+            self.perplexity(self.base)
+
+    def perplexity(self, path, *more):
+        return output(LLAMA / "llama-perplexity", "-m", path, "-f", self.a.eval, "-c", LENGTH, "--chunks", self.a.chunks,
+                      "-t", 2, "--kl-divergence-base", self.logits, *more)  # fmt: skip
+
+    def judge(self, decoded):
+        """Mean KL and its error, of a model whose weights are as the codec leaves them."""
+        gguf = self.work / "judged.gguf"
+        output(LISSOM, "convert", decoded, gguf, "--type", "F16")
+        mean = re.search(r"Mean\s+KLD:\s+([\d.-]+)\s+±\s+([\d.]+)", self.perplexity(gguf, "--kl-divergence"))
+        gguf.unlink()
+        return f"{mean[1]} ± {mean[2]}"
+
+    def tuned(self, bits, group):
+        """A folder of the weights that auto-round leaves, and the seconds that it took."""
+        out, took = self.work / f"auto-round-w{bits}g{group}", ""
+        if not out.exists():
+            took = f"{self.tune(bits, group, out):.0f} s"
+        return next(out.rglob("config.json")).parent, took  # it adds a folder of its own
+
+    def tune(self, bits, group, out):
+        from auto_round import AutoRound
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(self.a.model)
+        model = AutoModelForCausalLM.from_pretrained(self.a.model, dtype="float32")
+        ids = tokenizer(pathlib.Path(self.a.calib).read_text(), return_tensors="pt", add_special_tokens=False).input_ids[0]
+        windows = [ids[i : i + LENGTH].unsqueeze(0) for i in range(0, len(ids) - LENGTH, LENGTH)][: self.a.samples]
+        begin = time.perf_counter()
+        rounder = AutoRound(model, tokenizer=tokenizer, scheme={"bits": bits, "group_size": group, "sym": True, "data_type": "int"},
+                            dataset=windows, iters=self.a.iters, seqlen=LENGTH, nsamples=len(windows),
+                            batch_size=self.a.batch, device_map="cpu", enable_torch_compile=False,
+                            enable_alg_ext=True)  # fmt: skip
+        rounder.quantize_and_save(str(out), format="fake")
+        return time.perf_counter() - begin
+
+    def ours(self, codec):
+        out, scheme = self.work / f"{codec}.safetensors", self.work / f"{codec}.yaml"
+        begin, took = time.perf_counter(), ""
+        if not out.exists():
+            scheme.write_text(f"name: {codec}\ndefault: F16\ntensors:\n  - {{match: '^blk', codec: '{codec}'}}\n")
+            output(LISSOM, "compress", self.a.model, "-o", out, "--format", "pack", "--scheme", scheme, "--calib", self.a.calib,
+                   "--calib-chunks", self.a.samples, "--algorithm", "error-feedback", "--no-verify")  # fmt: skip
+            took = f"{time.perf_counter() - begin:.0f} s"
+        return out, took
+
+    def row(self, case):
+        kind, codec = case.split(":", 1)
+        bits, group = map(int, re.fullmatch(r"w(\d+)g(\d+)", kind).groups())
+        theirs, their_time = self.tuned(bits, group)
+        mine, my_time = self.ours(codec)
+        print(f"| {kind}, {bits + 16 / group:.2f} bits | {self.judge(theirs)} | {their_time} | {codec} | {self.judge(mine)} | "
+              f"{my_time} |", flush=True)  # fmt: skip
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("calib")
+    parser.add_argument("eval")
+    parser.add_argument("--cases", default=CASES)
+    parser.add_argument("--iters", type=int, default=200)
+    parser.add_argument("--samples", type=int, default=128)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--chunks", type=int, default=20)
+    parser.add_argument("--work", type=pathlib.Path, default=ROOT / "build/auto_round")
+    a = parser.parse_args()
+    bench = Bench(a)
+    print("| auto-round | mean KL | time | lissom | mean KL | time |\n|---|---|---|---|---|---|", flush=True)
+    for case in a.cases.split(","):
+        bench.row(case)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+#pragma once
+// A model that predicts the next token, differentiated a block at a time.
+
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "engine/forward.h"
+
+namespace lissom::engine {
+
+/// Rows of logits that are held at a time.
+inline constexpr int64_t kLogitRows = 256;
+
+/// What follows the last hidden state: a product, and a cap in some models.
+struct Head {
+  int op = 0;  ///< the product's index
+  ValueId in = -1;
+  WeightId weight = -1, bias = -1;
+  double cap = 0;
+};
+/// Fails on a model that predicts no next token.
+[[nodiscard]] Result<Head> find_head(const Graph& graph);
+/// rows × width → rows × vocabulary, F32.
+[[nodiscard]] at::Tensor logits(const Head& head, const at::Tensor& hidden, const Weights& weights, bool bf16);
+
+/// Fails on sequences of unequal length and on tokens out of the vocabulary.
+[[nodiscard]] Result<void> check_tokens(const Checkpoint& checkpoint, std::span<const int32_t> ids,
+                                        int64_t sequences);
+[[nodiscard]] Tokens tokens_of(std::span<const int32_t> ids, int64_t sequences);
+/// The same with matrices in BF16.
+[[nodiscard]] Weights in_bf16(const Weights& weights);
+
+/// Ops that are differentiated together: what they take over, and what they leave.
+struct Segment {
+  std::vector<std::pair<ValueId, at::Tensor>> in, out;
+};
+/// Runs the ops before `last`, a segment for each block, so that no more than one is ever differentiated at a
+/// time.
+[[nodiscard]] std::vector<Segment> run_segments(const Graph& graph, const Forward& forward, int last,
+                                                const Weights& weights, const Tokens& tokens, bool bf16,
+                                                Values& values, const OutputTap& tap = {});
+/// From the gradient of the value `made` back to the first op. Empties `segments`.
+void backward(std::vector<Segment>& segments, ValueId made, const at::Tensor& gradient);
+
+}  // namespace lissom::engine

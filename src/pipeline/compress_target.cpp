@@ -120,8 +120,7 @@ Result<Json> make_gguf_target(CompressRun& run, const CompressTarget& target) {
   }
   if (fed) {
     LISSOM_TRY(feedback, run_feedback(run.model(target), run.job, run.texts.calibration, target.plan,
-                                      run.statistics(target), run.learning.has_value(), rounded, target.key,
-                                      run.progress));
+                                      run.statistics(target), run.learning, rounded, target.key, run.progress));
     LISSOM_TRY(options.learned, GgufFile::open(rounded));
     options.algorithm = std::string(kErrorFeedback) + " " + target.key;
   }

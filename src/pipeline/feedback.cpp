@@ -34,8 +34,10 @@ std::string gradient_obstacle(const Checkpoint& checkpoint, const CompressJob& j
 }  // namespace
 
 std::shared_ptr<const Engine> weighing_engine(const Checkpoint& checkpoint, const CompressJob& job,
-                                              int64_t tokens, const Progress& progress) {
+                                              const std::optional<Learning>& learning, int64_t tokens,
+                                              const Progress& progress) {
   std::string why = gradient_obstacle(checkpoint, job, tokens);
+  if (why.empty() && learning) return learning->engine;
   if (why.empty()) {
     auto engine = load_engine();
     if (engine) return *std::move(engine);
@@ -77,20 +79,20 @@ std::string feedback_obstacle(const Checkpoint& checkpoint, const CompressJob& j
 }
 
 Result<Json> run_feedback(const Checkpoint& checkpoint, const CompressJob& job, const TextPlan& calibration,
-                          const Plan& plan, const std::optional<Importance>& importance, bool latents,
-                          const std::filesystem::path& state, const std::string& key,
-                          const Progress& progress) {
+                          const Plan& plan, const std::optional<Importance>& importance,
+                          const std::optional<Learning>& learning, const std::filesystem::path& state,
+                          const std::string& key, const Progress& progress) {
   FeedbackOptions options;
   options.calibration.chunks = job.calib_chunks;
   options.calibration.runtime = Source::options(job.threads);
   options.threads = job.threads;
   options.key = key;
-  options.latents = latents;
+  options.latents = learning.has_value();
   Source source(checkpoint, job.threads);
   LISSOM_TRY(const std::string text, calibration_text(job, calibration, source, progress));
   LISSOM_TRY(const Tokenizer* tokenizer, source.tokenizer());
   source.unload();
-  const auto engine = weighing_engine(checkpoint, job, calibration_tokens(job, text), progress);
+  const auto engine = weighing_engine(checkpoint, job, learning, calibration_tokens(job, text), progress);
   options.engine = engine.get();
   LISSOM_TRY(const Means means, means_of(checkpoint, importance));
   LISSOM_TRY(const FeedbackResult done,

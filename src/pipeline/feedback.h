@@ -25,10 +25,12 @@ inline constexpr const char* kErrorFeedback = "error-feedback";
 
 /// What weighs the tokens of a calibration text by Fisher information, where the model predicts the next token
 /// and gradients of so many tokens are to be had: in the memory that the job may take, and in some ten minutes
-/// of two cores. Null, and progress says why: tokens count alike.
+/// of two cores. It is the one that learns, where there is one. Null, and progress says why: tokens count
+/// alike.
 [[nodiscard]] std::shared_ptr<const Engine> weighing_engine(const Checkpoint& checkpoint,
-                                                            const CompressJob& job, int64_t tokens,
-                                                            const Progress& progress);
+                                                            const CompressJob& job,
+                                                            const std::optional<Learning>& learning,
+                                                            int64_t tokens, const Progress& progress);
 
 /// About how many tokens of the text the job reads.
 [[nodiscard]] int64_t calibration_tokens(const CompressJob& job, const std::string& text);
@@ -36,12 +38,13 @@ inline constexpr const char* kErrorFeedback = "error-feedback";
 /// Why there is too little memory for it; empty: there is enough.
 [[nodiscard]] std::string feedback_obstacle(const Checkpoint& checkpoint, const CompressJob& job,
                                             const Plan& plan);
-/// Leaves in `state` the bytes that the target is to be made of, where `latents` with those that learning
-/// begins with beside them, and returns what is to be said of it (add_copied()). `key`: all that the result
-/// depends on.
+/// Leaves in `state` the bytes that the target is to be made of, where values are learned with those that
+/// learning begins with beside them, and returns what is to be said of it (add_copied()). `key`: all that the
+/// result depends on.
 [[nodiscard]] Result<Json> run_feedback(const Checkpoint& checkpoint, const CompressJob& job,
                                         const TextPlan& calibration, const Plan& plan,
-                                        const std::optional<Importance>& importance, bool latents,
+                                        const std::optional<Importance>& importance,
+                                        const std::optional<Learning>& learning,
                                         const std::filesystem::path& state, const std::string& key,
                                         const Progress& progress);
 /// Puts what an algorithm says into the result of the job, under its name: "tensors" into those that were

@@ -40,6 +40,8 @@ constexpr uint64_t kHeldFree = uint64_t{16} << 20;
 /// Error feedback in units of what is measured: how often it looks at a weight as an encoder does, and what the
 /// pass over the text takes with the second moments.
 constexpr double kFeedbackEncodings = 12, kFeedbackPasses = 1.5;
+/// What a pass for the tokens' weights takes of one that learns, which has a teacher and gradients of weights.
+constexpr double kGradientShare = 0.4;
 
 double as_double(uint64_t n) {
   return static_cast<double>(n);
@@ -212,14 +214,18 @@ class Speeds {
     LISSOM_TRY(scoring, measure_scoring(vocab));
     scoring /= c_.threads;
     digest = measure_digest() / c_.threads;
-    if (!c_.learning) return {};
-    LISSOM_TRY(window, measure_distillation(*c_.learning->engine, c_.checkpoint.config, list_of(c_.checkpoint),
+    if (feeds_back(c_.job, c_.learning))
+      weighing = weighing_engine(c_.checkpoint, c_.job, c_.learning, c_.calibrated, {});
+    const auto engine = c_.learning ? c_.learning->engine : weighing;
+    if (engine == nullptr) return {};
+    LISSOM_TRY(window, measure_distillation(*engine, c_.checkpoint.config, list_of(c_.checkpoint),
                                             kLearningWindow, c_.job.threads));
     return {};
   }
 
   double sampling = 0, scoring = 0, digest = 0;
-  double window = 0;  ///< of learning
+  double window = 0;                       ///< of learning
+  std::shared_ptr<const Engine> weighing;  ///< tokens for error feedback; or null
   ModelSpeed source;
 
  private:
@@ -273,7 +279,11 @@ Result<ForecastTimes> times_of(const Common& c, Speeds& speeds, const std::vecto
   if (c.calibrates)  // no logits, and the weights come in by stages
     times.calibrate =
         speeds.source.prompt(layers, calibrated, 0) + speeds.source.load * as_double(bytes_of(source));
-  if (times.feed_back > 0) times.feed_back += kFeedbackPasses * times.calibrate;
+  if (times.feed_back > 0) {
+    times.feed_back += kFeedbackPasses * times.calibrate;
+    if (speeds.weighing != nullptr)
+      times.feed_back += kGradientShare * speeds.window * calibrated / static_cast<double>(kLearningWindow);
+  }
   times.evaluate = evaluation_seconds(c, speeds, model, source, written);
   if (c.evaluates) times.evaluate += static_cast<double>(kHealthTokens) * speeds.source.batch_step(layers);
   times.prompt_tokens_per_second = 512 / model.prompt(layers, 512, 1);

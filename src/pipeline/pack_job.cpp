@@ -57,8 +57,8 @@ Result<Hessians> collect_hessians(const Checkpoint& checkpoint, const CompressJo
   std::shared_ptr<const Engine> engine;
   if (fed) {
     options.tokens = kFeedbackTokens;
-    engine =
-        weighing_engine(checkpoint, job, std::min(kFeedbackTokens, calibration_tokens(job, words)), progress);
+    engine = weighing_engine(checkpoint, job, std::nullopt,
+                             std::min(kFeedbackTokens, calibration_tokens(job, words)), progress);
     options.engine = engine.get();
   }
   options.calibration.runtime = Source::options(job.threads);

@@ -3,8 +3,8 @@
 the same text, judged by llama.cpp's own `llama-perplexity --kl-divergence` on a text that neither saw. A markdown table.
 
 usage: kld_vs_llama_quantize.py MODEL-FOLDER CALIB.txt EVAL.txt [--types Q4_0,Q4_1,IQ4_NL,Q5_0] [--down Q4_K,Q3_K]
-           [--chunks 40] [--effort default] [--algorithm error-feedback] [--threads 2] [--quantize NAME=PATH ...]
-           [--work FOLDER]
+           [--chunks 40] [--effort default] [--algorithm error-feedback] [--calib-chunks 0] [--threads 2]
+           [--quantize NAME=PATH ...] [--work FOLDER]
 
 --types: the whole model. --down: ffn_down of that type, the rest Q8_0. --quantize names further llama-quantize programs
 (ik_llama.cpp's) to run beside llama.cpp's. llama.cpp's programs are looked for in LISSOM_LLAMA_CPP_BIN, lissom in
@@ -90,7 +90,7 @@ class Bench:
             write_scheme(scheme, kind, down)
             begin = time.perf_counter()
             output(LISSOM, "compress", self.base if self.a.from_gguf else self.a.model, "-o", out, "--scheme", scheme,
-                   "--calib", self.a.calib, "--no-verify", "--effort", self.a.effort, "--calib-chunks", 0,
+                   "--calib", self.a.calib, "--no-verify", "--effort", self.a.effort, "--calib-chunks", self.a.calib_chunks,
                    *(["--algorithm", self.a.algorithm] if self.a.algorithm else []), "--threads", self.a.threads)  # fmt: skip
             seconds = time.perf_counter() - begin
         return out, seconds
@@ -121,6 +121,7 @@ def main():
     parser.add_argument("--chunks", type=int, default=40)
     parser.add_argument("--effort", default="default")
     parser.add_argument("--algorithm", help="as lissom compress has it; else what the effort brings")
+    parser.add_argument("--calib-chunks", default=0, help="of the text, for lissom; 0: all")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--quantize", action="append", default=[])
     parser.add_argument("--from-gguf", action="store_true", help="lissom reads the F32 GGUF that the others read")

@@ -24,7 +24,7 @@ constexpr int kInterrupted = 130;
 
 struct Arguments {
   CompressJob job;
-  std::string out, calib, imatrix, save_imatrix, eval_text, report, size, disk, effort, ram;
+  std::string out, calib, imatrix, save_imatrix, eval_text, report, size, disk, effort, ram, pad_ffn = "auto";
   std::vector<std::string> targets, schemes, folds;
   double max_kld = NAN, max_ppl_delta = NAN;
   bool no_verify = false, no_check = false, json = false, quiet = false;
@@ -56,6 +56,7 @@ Result<CompressJob> job_of(const Arguments& a) {
     LISSOM_TRY(job.effort, parse_effort(a.effort));
   }
   for (const std::string& word : a.folds) LISSOM_CHECK(add_fold(word, job.folds));
+  if (a.pad_ffn != "auto") job.pad_ffn = a.pad_ffn == "always" ? PadFfn::always : PadFfn::never;
   if (!a.ram.empty()) {
     LISSOM_TRY(job.ram, parse_bytes("--ram", a.ram));
   }
@@ -187,6 +188,12 @@ void add_compress(CLI::App& app, int& exit_code) {
               "nothing: awq (scale channels by what the codecs lose), heads (rotate v and o within each head), "
               "residual (rotate what goes between the blocks); several with commas")
       .comma_separated();
+  verb.option(
+          "--pad-ffn", a->pad_ffn,
+          "Widen the FFN by neurons of zeros to a multiple of 256, so that K- and IQ-quants fit its rows; the "
+          "model says the same. auto: for --bpw, --size and --max-kld, where that is a sixteenth or less")
+      .show_default()
+      .one_of({"auto", "always", "never"});
   verb.option("--ram", a->ram, "Memory that learning may take: 6GB; else what is free");
   verb.option("--calib", a->calib,
               "Text for the importance statistics, or none; else the model samples its own");

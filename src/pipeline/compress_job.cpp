@@ -78,7 +78,7 @@ Json calibration_json(const CompressRun& run) {
 Json report_of(const CompressRun& run) {
   Json report = {{"report", "lissom compress"},
                  {"version", 1},
-                 {"source", source_json(run.checkpoint, run.digest)},
+                 {"source", source_json(run.unpadded ? *run.unpadded : run.checkpoint, run.digest)},
                  {"machine", machine_json(run.job.threads)},
                  {"evaluation",
                   {{"description", run.texts.evaluation.description},
@@ -86,6 +86,7 @@ Json report_of(const CompressRun& run) {
                    {"disjoint", run.disjoint.empty() ? "–" : run.disjoint}}},
                  {"warnings", run.warnings},
                  {"results", run.results}};
+  if (run.unpadded) report["source"]["ffn_padded"] = run.checkpoint.config.ff;
   report["calibration"] = calibration_json(run);
   return report;
 }
@@ -223,7 +224,7 @@ Result<CompressOutcome> run_compress(const CompressJob& job, const Progress& all
   if (job.check_room) LISSOM_CHECK(check_room(run));
   if (run.source_identity.empty()) {
     ThreadPool pool(job.threads);
-    LISSOM_TRY(run.digest, checkpoint_digest(run.checkpoint, pool, progress));
+    LISSOM_TRY(run.digest, checkpoint_digest(run.unpadded ? *run.unpadded : run.checkpoint, pool, progress));
   }
   LISSOM_TRY(run.texts, plan_texts(effective_of(run), run.source_identity + run.digest));
   make_keys(run);

@@ -23,6 +23,9 @@ struct Folds {
   [[nodiscard]] bool any() const { return awq || heads || residual; }
 };
 
+/// Whether the FFN is widened by neurons of zeros to a multiple of 256 (compress/algorithms/fold/pad_ffn.h).
+enum class PadFfn { automatic, always, never };
+
 struct CompressJob {
   std::string model;          ///< folder, .gguf, or org/name on the hub
   std::string revision;       ///< of a model on the hub; empty: main
@@ -45,7 +48,8 @@ struct CompressJob {
   std::optional<Effort> effort;
   std::string algorithm = {};  ///< "search" (also where empty) or "error-feedback" (pipeline/feedback.h)
   Folds folds = {};
-  uint64_t ram = 0;  ///< bytes that the job may take; 0: what is available
+  PadFfn pad_ffn = PadFfn::automatic;  ///< automatic: by a search, where it costs little
+  uint64_t ram = 0;                    ///< bytes that the job may take; 0: what is available
   int threads = 0;
   uint64_t seed = 0;
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "compress/algorithms/fold/pad_ffn.h"
 #include "compress/calibrate.h"
 #include "data/overlap.h"
 
@@ -55,10 +56,12 @@ Result<void> make_importance(CompressRun& run, Source& source) {
   const TextPlan& plan = run.texts.calibration;
   if (plan.kind == TextPlan::Kind::imatrix_file) {
     LISSOM_TRY(run.importance, read_imatrix(plan.path));
+    if (run.unpadded) pad_importance(run.checkpoint, run.unpadded->config.ff, *run.importance);
     run.disjoint = "unknown: the text behind the statistics is not here";
     return {};
   }
-  const std::string dataset = fmt::format("{}, at most {} chunks", plan.description, job.calib_chunks);
+  const std::string dataset = fmt::format("{}, at most {} chunks{}", plan.description, job.calib_chunks,
+                                          run.unpadded ? ", FFN padded" : "");
   const fs::path kept = run.folder ? job.out / kStatistics : fs::path();
   std::error_code code;
   if (run.folder && fs::exists(kept, code)) {

@@ -37,7 +37,8 @@ struct CompressRun {
   const CompressJob& job;
   const Progress& progress;
   Checkpoint checkpoint;
-  std::string digest;
+  std::optional<Checkpoint> unpadded;  ///< the source, where `checkpoint` is its padded form
+  std::string digest;                  ///< of the source
   /// The weights may still be on their way: of what the job needs only the encoding reads them, so that it
   /// begins with the first of them and finds their digest itself. Else empty.
   std::string source_identity;
@@ -70,8 +71,8 @@ struct CompressRun {
 void warn(CompressRun& run, const std::string& text);
 /// The job as the model allows it.
 [[nodiscard]] CompressJob effective_of(const CompressRun& run);
-/// What of a result's key says how the source is folded.
-[[nodiscard]] std::string fold_key(const CompressJob& job);
+/// What of a result's key says how the source is padded and folded.
+[[nodiscard]] std::string fold_key(const CompressRun& run);
 
 // ---------------------------------------------------------------- what to make (compress_targets.cpp)
 

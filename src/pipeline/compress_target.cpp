@@ -63,7 +63,7 @@ Result<Json> search_for(CompressRun& run, CompressTarget& target) {
   }
   const std::string key =
       sha256_hex(fmt::format("{}\n{}\n{} {}{}", run.digest, run.texts.calibration.description,
-                             run.job.calib_chunks, run.job.seed, fold_key(run.job)));
+                             run.job.calib_chunks, run.job.seed, fold_key(run)));
   LISSOM_TRY(const search::Found found, run_search(run.job, target.out, key, run.calibration,
                                                    run.statistics(target), source, run.progress));
   target.scheme = found.scheme;

@@ -4,6 +4,7 @@
 
 #include <numeric>
 
+#include "compress/algorithms/fold/pad_ffn.h"
 #include "compress/digest.h"
 #include "hub/hub.h"
 #include "hub/shards.h"
@@ -94,6 +95,27 @@ Result<void> resolve_targets(CompressRun& run) {
   return {};
 }
 
+/// Makes room for blocks of 256 in the FFN.
+Result<void> pad(CompressRun& run) {
+  const CompressJob& job = run.job;
+  const bool tries =
+      job.pad_ffn == PadFfn::automatic && wants_search(job) && pads_cheaply(run.checkpoint.config);
+  if (job.pad_ffn != PadFfn::always && !tries) return {};
+  if (writes_folder(job)) return bad_input("--pad-ffn is for GGUF files and packs");
+  auto padded = pad_ffn(run.checkpoint, kWideBlock);
+  if (!padded) {
+    if (!tries) return tl::unexpected(padded.error().within("--pad-ffn"));
+    run.progress.say(LogLevel::info, "the FFN is not padded: " + padded.error().message);
+    return {};
+  }
+  if (padded->config.ff == run.checkpoint.config.ff) return {};
+  run.progress.say(LogLevel::info, fmt::format("FFN padded with zeros from {} to {} neurons",
+                                               run.checkpoint.config.ff, padded->config.ff));
+  run.unpadded = std::move(run.checkpoint);
+  run.checkpoint = *std::move(padded);
+  return {};
+}
+
 /// An encoder predicts no next token: it neither samples text nor has a perplexity.
 Result<void> adapt_to_model(CompressRun& run) {
   const bool predicts = run.checkpoint.graph.logits >= 0 && run.checkpoint.config.causal;
@@ -118,7 +140,7 @@ Result<void> plan_shards(CompressRun& run) {
   const CompressJob& job = run.job;
   const bool statistics = !run.data_free && !job.imatrix, several = run.targets.size() > 1;
   const bool folder = writes_folder(job) || writes_pack(job), searched = run.targets.front().searched;
-  if (!statistics && !several && !folder && !searched && !job.folds.any()) {
+  if (!statistics && !several && !folder && !searched && !job.folds.any() && !run.unpadded) {
     LISSOM_TRY(const auto metadata, CheckpointDigest::begin(run.checkpoint));
     run.source_identity = "hub:" + sha256_hex(metadata->finish() + "\n" + shards->identity());
   }
@@ -130,6 +152,7 @@ Result<void> plan_shards(CompressRun& run) {
   needs(run.verify, "for the evaluation (--no-verify does without)");
   needs(several, "for several targets (make one at a time)");
   needs(job.folds.any(), "for --fold");
+  needs(run.unpadded.has_value(), "for --pad-ffn");
   needs(searched, "for the search (--scheme does without)");
   needs(folder, "for this format, whose digest comes first");
   if (job.disk > 0 && !whole.empty() && shards->missing() > job.disk)
@@ -155,14 +178,16 @@ Result<void> open_source(CompressRun& run) {
   const CompressJob& job = run.job;
   const OpenOptions options{.revision = job.revision, .stream = true, .disk = job.disk};
   LISSOM_TRY(run.checkpoint, open_checkpoint(job.model, options, run.progress));
+  LISSOM_CHECK(pad(run));
   LISSOM_CHECK(adapt_to_model(run));
   LISSOM_CHECK(check_folds(run.checkpoint, job, run.data_free));
   LISSOM_CHECK(resolve_targets(run));
   return plan_shards(run);
 }
 
-std::string fold_key(const CompressJob& job) {
-  return job.folds.any() ? "\nfold " + fold_description(job.folds) : "";
+std::string fold_key(const CompressRun& run) {
+  return (run.job.folds.any() ? "\nfold " + fold_description(run.job.folds) : "") +
+         (run.unpadded ? fmt::format("\nffn {}", run.checkpoint.config.ff) : "");
 }
 
 void make_keys(CompressRun& run) {
@@ -179,7 +204,7 @@ void make_keys(CompressRun& run) {
         (writes_pack(job) ? pack_feeds_back(run.checkpoint, job, target.plan) : feeds_back(job, run.learning))
             ? std::string(kErrorFeedback) + " "
             : "",
-        run.learning ? run.learning->description() : "", fold_key(job)));
+        run.learning ? run.learning->description() : "", fold_key(run)));
   }
 }
 

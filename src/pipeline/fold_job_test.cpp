@@ -79,6 +79,32 @@ TEST_F(FoldJob, IsPlannedWithoutReadingAWeight) {
   EXPECT_THAT(fold["left"].dump(), HasSubstr("blk.*.ffn_down_in: what makes it is not linear"));
 }
 
+TEST_F(FoldJob, APaddedFfnTakesBlocksOf256) {
+  CompressJob j = job("llama", {});
+  j.schemes = {"Q4_K_M"};
+  const auto plain = run_compress(j, {});
+  ASSERT_TRUE(plain) << plain.error().message;
+  j.pad_ffn = PadFfn::always;
+  const auto padded = run_compress(j, {});
+  ASSERT_TRUE(padded) << padded.error().message;
+  EXPECT_FALSE(plain->report["source"].contains("ffn_padded"));
+  EXPECT_EQ(padded->report["source"]["ffn_padded"], 256);
+  EXPECT_EQ(padded->report["source"]["digest"], plain->report["source"]["digest"]);
+  const auto file = GgufFile::open(dir_ / "out.gguf").value();
+  EXPECT_EQ(file->metadata().integer_or("llama.feed_forward_length", 0), 256);
+  const auto down = static_cast<size_t>(file->find("blk.1.ffn_down.weight"));
+  EXPECT_EQ(file->tensors()[down].shape, (Shape{32, 256}));
+  EXPECT_THAT(file->tensors()[down].type, ::testing::EndsWith("_K"));
+  EXPECT_LT(padded->report["results"][0]["eval"]["kld_mean"].get<double>(), 0.5);
+  j.format = "compressed-tensors";
+  j.schemes = {"w4a16-g32"};
+  j.out = dir_ / "folder";
+  EXPECT_THAT(refusal(j), HasSubstr("GGUF files and packs"));
+  j = job("mixtral", {});
+  j.pad_ffn = PadFfn::always;
+  EXPECT_THAT(refusal(j), HasSubstr("--pad-ffn: the FFN of a mixture"));
+}
+
 TEST_F(FoldJob, WhatCannotBeIsRefused) {
   CompressJob j = job("llama", {"awq"});
   j.data_free = true;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 
+#include "compress/algorithms/fold/pad_ffn.h"
 #include "compress/testing.h"
 #include "lissom/codec.h"
 #include "lissom/runtime.h"
@@ -82,8 +83,73 @@ TEST_P(FoldGolden, RotatedHeadsChangeNothingThatTheModelSays) {
   EXPECT_LE(relative_error(said(rotated.folded.checkpoint, expected), said(checkpoint, expected)), 1e-4);
 }
 
+TEST_P(FoldGolden, NeuronsOfZerosChangeNothingThatTheModelSays) {
+  const Golden expected = load_golden(GetParam());
+  const Checkpoint checkpoint = golden(GetParam());
+  const auto padded = pad_ffn(checkpoint, kWideBlock);
+  if (checkpoint.config.experts.count > 0) {
+    EXPECT_EQ(padded.error().kind, ErrorKind::unsupported);
+    return;
+  }
+  ASSERT_TRUE(padded) << padded.error().message;
+  EXPECT_EQ(padded->config.ff, kWideBlock);
+  EXPECT_LE(relative_error(said(*padded, expected), said(checkpoint, expected)), 1e-5);
+}
+
 INSTANTIATE_TEST_SUITE_P(Architectures, FoldGolden, ::testing::ValuesIn(golden_names()),
                          [](const auto& param) { return param.param; });
+
+TEST(PadFfn, PutsZerosBehindEachMatrixOfNeurons) {
+  const Checkpoint checkpoint = golden("phi3"), padded = pad_ffn(checkpoint, 48).value();
+  ASSERT_EQ(padded.config.ff, 96);
+  const std::vector<float> from = values_of(checkpoint, "blk.1.ffn_up.weight"),
+                           to = values_of(padded, "blk.1.ffn_up.weight");
+  ASSERT_EQ(to.size(), from.size() / 64 * 96) << "gate and up in one";
+  const auto width = static_cast<size_t>(checkpoint.config.width);
+  for (size_t r = 0; r < 2 * 96; ++r)
+    for (size_t c = 0; c < width; ++c)
+      ASSERT_EQ(to[r * width + c], r % 96 < 64 ? from[(r / 96 * 64 + r % 96) * width + c] : 0) << r;
+  const std::vector<float> down = values_of(checkpoint, "blk.1.ffn_down.weight"),
+                           wide = values_of(padded, "blk.1.ffn_down.weight");
+  for (size_t r = 0; r < width; ++r)
+    for (size_t c = 0; c < 96; ++c) ASSERT_EQ(wide[r * 96 + c], c < 64 ? down[r * 64 + c] : 0);
+  EXPECT_EQ(padded.tensors->tensors()[0].type, checkpoint.tensors->tensors()[0].type);
+}
+
+TEST(PadFfn, LeavesWhatFitsAndRefusesWhatIsQuantized) {
+  const Checkpoint tiny = testing::tiny_llama({.ff = 64, .type = "Q8_0"});
+  Checkpoint model = tiny;
+  model.config.hf_arch = "LlamaForCausalLM";
+  const auto refused = pad_ffn(model, 256);
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().message, HasSubstr("Q8_0"));
+  EXPECT_EQ(pad_ffn(model, 64).value().tensors, model.tensors);
+}
+
+TEST(PadFfn, IsCheapUpToASixteenth) {
+  Config config;
+  for (const auto& [ff, cheap] :
+       {std::pair(5504, true), {10944, true}, {1536, false}, {1408, false}, {4000, true}}) {
+    config.ff = ff;
+    EXPECT_EQ(pads_cheaply(config), cheap) << ff;
+  }
+  config.ff = 5504;
+  config.experts.count = 8;
+  EXPECT_FALSE(pads_cheaply(config));
+}
+
+TEST(PadFfn, StatisticsOfNewNeuronsAreZero) {
+  const Checkpoint padded = pad_ffn(golden("llama"), 256).value();
+  Importance importance;
+  importance.entries["blk.0.ffn_down.weight"].sum_square.assign(64, 2.0F);
+  importance.entries["blk.0.ffn_up.weight"].sum_square.assign(32, 2.0F);
+  pad_importance(padded, 64, importance);
+  const auto& down = importance.entries["blk.0.ffn_down.weight"].sum_square;
+  ASSERT_EQ(down.size(), 256U);
+  EXPECT_EQ(down[63], 2);
+  EXPECT_EQ(down[64], 0);
+  EXPECT_EQ(importance.entries["blk.0.ffn_up.weight"].sum_square.size(), 32U);
+}
 
 std::map<std::string, std::string> pairs_of(const std::string& name) {
   std::map<std::string, std::string> out;

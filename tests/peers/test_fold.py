@@ -77,6 +77,43 @@ def test_llama_cpp_says_the_same_of_scaled_weights(lissom, words, outliers, tmp_
     assert error["folded"] < 0.05 * np.std(base)
 
 
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma3", "starcoder2"])
+def test_llama_cpp_says_the_same_of_a_padded_ffn(lissom, tmp_path, name):
+    plain, padded = tmp_path / "plain.gguf", tmp_path / "padded.gguf"
+    for out, more in ((plain, ()), (padded, ("--pad-ffn", "always"))):
+        compress(lissom, ROOT / "tests/golden" / name, out, "--scheme", "F32", "--calib", "none", "--no-verify", *more)
+    assert padded.stat().st_size > plain.stat().st_size
+    expected = logits(plain)
+    assert np.abs(logits(padded) - expected).max() < 1e-4 * np.abs(expected).max()
+
+
+def test_a_search_pads_where_it_costs_little(lissom, words, tmp_path):
+    """496 neurons become 512: no multiple of 32 before, no block codec fitted."""
+    transformers = pytest.importorskip("transformers")
+    config = json.loads((TIED / "config.json").read_text())
+    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(
+        vocab_size=config["vocab_size"], hidden_size=128, intermediate_size=496, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=256, initializer_range=0.1, tie_word_embeddings=False,
+    ))  # fmt: skip
+    folder = tmp_path / "narrow"
+    model.save_pretrained(folder)
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        if (TIED / file).exists():
+            shutil.copy(TIED / file, folder)
+    out = tmp_path / "out.gguf"
+    result = compress(lissom, folder, out, "--bpw", 4.6, "--calib", words, "--no-verify")
+    assert np.isfinite(logits(out)).all()
+    assert result["bits_per_weight"] <= 4.6
+    for tensor in result["tensors"]:
+        if "ffn_down" in tensor["name"]:
+            assert tensor["shape"] == [128, 512]
+            assert tensor["codec"] not in ("F16", "BF16", "F32")
+    done = subprocess.run([str(w) for w in (lissom, "compress", folder, "-o", out, "--bpw", 4.6, "--effort", "fast", "--calib",
+                           words, "--no-verify", "--pad-ffn", "never")], capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == 2
+    assert "no choice of codecs is that small" in done.stderr
+
+
 def test_scales_lose_less_at_the_same_size(lissom, words, outliers, tmp_path):
     results = {}
     for fold in ("", "awq", "awq,heads"):
@@ -129,6 +166,8 @@ def test_what_cannot_be_is_refused(lissom, words, tmp_path):
         (ROOT / "tests/golden/albert", ("--fold", "heads"), "used in several places"),
         (TIED, ("--fold", "spin"), "awq, heads or residual"),
         (UNTIED, ("--fold", "heads", "--format", "awq"), "GGUF files and packs"),
+        (UNTIED, ("--pad-ffn", "always", "--format", "awq"), "GGUF files and packs"),
+        (ROOT / "tests/golden/mixtral", ("--pad-ffn", "always"), "mixture of experts"),
     ):
         done = subprocess.run([str(w) for w in (lissom, "compress", model, "-o", tmp_path / "x", *more)],
                               capture_output=True, text=True)  # fmt: skip

@@ -52,11 +52,7 @@ class LibTorchDistiller final : public Distiller {
   }
 
   Result<double> pass(std::span<const int32_t> ids, int64_t sequences) override {
-    try {
-      return run(ids, sequences);
-    } catch (const std::exception& e) {
-      return io_error(std::string("LibTorch: ") + e.what());
-    }
+    return guarded([&] { return run(ids, sequences); });
   }
 
  private:

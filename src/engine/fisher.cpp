@@ -31,11 +31,7 @@ class LibTorchTokenFisher final : public TokenFisher {
         bf16_(bf16) {}
 
   Result<ByWeight> pass(std::span<const int32_t> ids, uint64_t seed) override {
-    try {
-      return run(ids, seed);
-    } catch (const std::exception& e) {
-      return io_error(std::string("LibTorch: ") + e.what());
-    }
+    return guarded([&] { return run(ids, seed); });
   }
 
  private:

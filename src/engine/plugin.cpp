@@ -5,7 +5,7 @@
 
 #include "engine/distiller.h"
 #include "engine/fisher.h"
-#include "engine/forward.h"
+#include "engine/segments.h"
 #include "engine/weights.h"
 #include "lissom/engine.h"
 
@@ -20,29 +20,17 @@ class LibTorchEngine final : public Engine {
                                                    std::span<const int32_t> tokens,
                                                    std::span<const int32_t> types,
                                                    int64_t positions) const override {
-    try {
-      return run(checkpoint, tokens, types, positions);
-    } catch (const std::exception& e) {
-      return io_error(std::string("LibTorch: ") + e.what());
-    }
+    return guarded([&] { return run(checkpoint, tokens, types, positions); });
   }
 
   [[nodiscard]] Result<std::unique_ptr<Distiller>> distiller(const Checkpoint& teacher,
                                                              const EngineOptions& options) const override {
-    try {
-      return make_distiller(teacher, options);
-    } catch (const std::exception& e) {
-      return io_error(std::string("LibTorch: ") + e.what());
-    }
+    return guarded([&] { return make_distiller(teacher, options); });
   }
 
   [[nodiscard]] Result<std::unique_ptr<TokenFisher>> token_fisher(const Checkpoint& checkpoint,
                                                                   const EngineOptions& options) const override {
-    try {
-      return make_token_fisher(checkpoint, options);
-    } catch (const std::exception& e) {
-      return io_error(std::string("LibTorch: ") + e.what());
-    }
+    return guarded([&] { return make_token_fisher(checkpoint, options); });
   }
 
  private:

@@ -1,13 +1,24 @@
 #pragma once
 // A model that predicts the next token, differentiated a block at a time.
 
-#include <functional>
+#include <exception>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "engine/forward.h"
 
 namespace lissom::engine {
+
+/// What LibTorch throws becomes an error.
+template <class Work>
+auto guarded(const Work& work) -> decltype(work()) {
+  try {
+    return work();
+  } catch (const std::exception& e) {
+    return io_error(std::string("LibTorch: ") + e.what());
+  }
+}
 
 /// Rows of logits that are held at a time.
 inline constexpr int64_t kLogitRows = 256;

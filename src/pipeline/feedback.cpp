@@ -23,12 +23,8 @@ std::string gradient_obstacle(const Checkpoint& checkpoint, const CompressJob& j
   for (const TensorInfo& info : checkpoint.tensors->tensors())
     weights += static_cast<double>(info.shape.elements());
   if (weights * static_cast<double>(tokens) > kMostWork) return "gradients would take too long";
-  const uint64_t need = distill_memory(checkpoint, kLearningWindow, 1) + resident_memory();
-  const uint64_t have = job.ram > 0 ? job.ram : available_memory() + resident_memory();
-  if (have > 0 && need > have)
-    return fmt::format("gradients need about {:.1f} GB of memory, and may take {:.1f} GB",
-                       static_cast<double>(need) / 1e9, static_cast<double>(have) / 1e9);
-  return "";
+  const std::string lacks = memory_obstacle(distill_memory(checkpoint, kLearningWindow, 1), job.ram);
+  return lacks.empty() ? "" : "gradients need " + lacks;
 }
 
 }  // namespace
@@ -70,12 +66,9 @@ Result<void> check_algorithm(const CompressJob& job) {
 
 std::string feedback_obstacle(const Checkpoint& checkpoint, const CompressJob& job, const Plan& plan) {
   const int64_t tokens = job.calib_chunks > 0 ? job.calib_chunks * CalibrationOptions{}.context : 0;
-  const uint64_t need = error_feedback_memory(checkpoint, plan, tokens) + resident_memory();
-  const uint64_t have = job.ram > 0 ? job.ram : available_memory() + resident_memory();
-  if (!job.check_room || have == 0 || need <= have) return "";
-  return fmt::format(
-      "error feedback needs about {:.1f} GB of memory, and may take {:.1f} GB (--ram, --calib-chunks)",
-      static_cast<double>(need) / 1e9, static_cast<double>(have) / 1e9);
+  if (!job.check_room) return "";
+  const std::string lacks = memory_obstacle(error_feedback_memory(checkpoint, plan, tokens), job.ram);
+  return lacks.empty() ? "" : "error feedback needs " + lacks + " (--ram, --calib-chunks)";
 }
 
 Result<Json> run_feedback(const Checkpoint& checkpoint, const CompressJob& job, const TextPlan& calibration,

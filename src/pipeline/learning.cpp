@@ -36,12 +36,8 @@ std::string obstacle(const Checkpoint& checkpoint, const CompressJob& job, bool 
   if (streamed) return "the weights come while they are read";
   if (learning.tokens < kFewestTokens)
     return "the model is too large to learn from enough text in reasonable time";
-  const uint64_t need = learning.memory + resident_memory();
-  const uint64_t have = job.ram > 0 ? job.ram : available_memory() + resident_memory();
-  if (have > 0 && need > have)
-    return fmt::format("it needs about {:.1f} GB of memory, and may take {:.1f} GB",
-                       static_cast<double>(need) / 1e9, static_cast<double>(have) / 1e9);
-  return "";
+  const std::string lacks = memory_obstacle(learning.memory, job.ram);
+  return lacks.empty() ? "" : "it needs " + lacks;
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "pipeline/machine.h"
 
+#include <fmt/format.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -69,6 +70,14 @@ uint64_t available_memory() {
 
 uint64_t resident_memory() {
   return number_after("/proc/self/status", "VmRSS:").value_or(0);
+}
+
+std::string memory_obstacle(uint64_t bytes, uint64_t ram) {
+  const uint64_t need = bytes + resident_memory();
+  const uint64_t have = ram > 0 ? ram : available_memory() + resident_memory();
+  if (have == 0 || need <= have) return "";
+  return fmt::format("about {:.1f} GB of memory, and may take {:.1f} GB", static_cast<double>(need) / 1e9,
+                     static_cast<double>(have) / 1e9);
 }
 
 uint64_t free_disk(const fs::path& path) {

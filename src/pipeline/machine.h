@@ -11,6 +11,9 @@ namespace lissom {
 [[nodiscard]] uint64_t available_memory();
 /// Resident bytes of this process now; 0 where the system does not tell.
 [[nodiscard]] uint64_t resident_memory();
+/// "about 3.1 GB of memory, and may take 2.0 GB", where so many bytes more are neither within `ram` nor, with
+/// 0, to be had; empty: they are.
+[[nodiscard]] std::string memory_obstacle(uint64_t bytes, uint64_t ram);
 /// Free bytes where `path` is, or would be: of its nearest folder that exists. 0 where the system does not
 /// tell.
 [[nodiscard]] uint64_t free_disk(const std::filesystem::path& path);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/text.h"
+#include "compress/algorithms/fold/transformed_source.h"
 #include "lissom/codec.h"
 #include "model/arch.h"
 
@@ -39,24 +40,23 @@ Result<Growth> growth_of(const std::string& name, const Shape& from, const Shape
   return Growth{parts, ff, padded - ff, 0, to};
 }
 
-class PaddedSource final : public TensorSource {
+class PaddedSource final : public AlteredSource {
  public:
   PaddedSource(std::shared_ptr<const TensorSource> source, std::vector<Growth> growth)
-      : source_(std::move(source)), growth_(std::move(growth)) {
-    const auto from = source_->tensors();
-    infos_.assign(from.begin(), from.end());
+      : AlteredSource(std::move(source)), growth_(std::move(growth)) {
     for (size_t i = 0; i < infos_.size(); ++i) {
-      if (growth_[i].parts == 0) continue;
-      const auto bytes = infos_[i].bytes / static_cast<uint64_t>(infos_[i].shape.elements());
+      if (!altered(i)) continue;
+      const uint64_t bytes_a_value = infos_[i].bytes / static_cast<uint64_t>(infos_[i].shape.elements());
       infos_[i].shape = growth_[i].shape;
-      infos_[i].bytes = bytes * static_cast<uint64_t>(infos_[i].shape.elements());
+      infos_[i].bytes = bytes_a_value * static_cast<uint64_t>(infos_[i].shape.elements());
     }
   }
-  [[nodiscard]] std::span<const TensorInfo> tensors() const override { return infos_; }
-  [[nodiscard]] Result<TensorView> read(size_t index) const override {
+
+ private:
+  [[nodiscard]] bool altered(size_t index) const override { return growth_[index].parts > 0; }
+  [[nodiscard]] Result<TensorView> make(size_t index) const override {
     LISSOM_TRY(const TensorView view, source_->read(index));
     const Growth& g = growth_[index];
-    if (g.parts == 0) return view;
     const auto grown = std::make_shared<std::vector<std::byte>>(infos_[index].bytes);
     const size_t row = view.data.size() / static_cast<size_t>(g.parts * g.rows);
     const size_t row_then = grown->size() / static_cast<size_t>(g.parts * (g.rows + g.more_rows));
@@ -67,20 +67,8 @@ class PaddedSource final : public TensorSource {
     source_->release(index);
     return TensorView{infos_[index], *grown, grown};
   }
-  void release(size_t index) const override {
-    if (growth_[index].parts == 0) source_->release(index);
-  }
-  [[nodiscard]] Result<void> expect(std::span<const size_t> indices) const override {
-    return source_->expect(indices);
-  }
-  [[nodiscard]] bool ready(size_t index) const override { return source_->ready(index); }
-  [[nodiscard]] std::string origin() const override { return source_->origin(); }
-  [[nodiscard]] int64_t find(std::string_view name) const override { return source_->find(name); }
 
- private:
-  std::shared_ptr<const TensorSource> source_;
   std::vector<Growth> growth_;
-  std::vector<TensorInfo> infos_;
 };
 
 }  // namespace

@@ -26,23 +26,23 @@ void apply(const TensorTransform& t, float* w, int64_t rows, int64_t cols) {
   if (t.turned_rows) t.turned_rows->turn_rows(w + t.first_row * cols, t.row_count, cols);
 }
 
-class TransformedSource final : public TensorSource {
+class TransformedSource final : public AlteredSource {
  public:
   TransformedSource(std::shared_ptr<const TensorSource> source, const Transforms& transforms)
-      : source_(std::move(source)) {
-    for (const TensorInfo& info : source_->tensors()) {
-      infos_.push_back(info);
+      : AlteredSource(std::move(source)) {
+    for (TensorInfo& info : infos_) {
       const auto found = transforms.find(info.name);
       transforms_.push_back(found == transforms.end() ? nullptr
                                                       : std::make_unique<TensorTransform>(found->second));
       if (transforms_.back() == nullptr) continue;
-      infos_.back().type = "F32";
-      infos_.back().bytes = static_cast<uint64_t>(info.shape.elements()) * sizeof(float);
+      info.type = "F32";
+      info.bytes = static_cast<uint64_t>(info.shape.elements()) * sizeof(float);
     }
   }
-  [[nodiscard]] std::span<const TensorInfo> tensors() const override { return infos_; }
-  [[nodiscard]] Result<TensorView> read(size_t index) const override {
-    if (transforms_[index] == nullptr) return source_->read(index);
+
+ private:
+  [[nodiscard]] bool altered(size_t index) const override { return transforms_[index] != nullptr; }
+  [[nodiscard]] Result<TensorView> make(size_t index) const override {
     LISSOM_TRY(const TensorView view, source_->read(index));
     const TensorInfo& from = source_->tensors()[index];
     const Codec* codec = find_codec(from.type);
@@ -60,19 +60,7 @@ class TransformedSource final : public TensorSource {
       apply(*transforms_[index], values->data() + m * rows * cols, rows, cols);
     return TensorView{infos_[index], std::as_bytes(std::span<const float>(*values)), values};
   }
-  void release(size_t index) const override {
-    if (transforms_[index] == nullptr) source_->release(index);
-  }
-  [[nodiscard]] Result<void> expect(std::span<const size_t> indices) const override {
-    return source_->expect(indices);
-  }
-  [[nodiscard]] bool ready(size_t index) const override { return source_->ready(index); }
-  [[nodiscard]] std::string origin() const override { return source_->origin(); }
-  [[nodiscard]] int64_t find(std::string_view name) const override { return source_->find(name); }
 
- private:
-  std::shared_ptr<const TensorSource> source_;
-  std::vector<TensorInfo> infos_;
   std::vector<std::unique_ptr<const TensorTransform>> transforms_;  ///< null: passes through
 };
 

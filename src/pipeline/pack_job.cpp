@@ -14,6 +14,13 @@ namespace {
 /// Of the text that error feedback reads, where --calib-chunks allows it.
 constexpr int64_t kFeedbackTokens = 64 << 10;
 
+/// Trellis-coded tensors gain nothing by tokens that are weighed by Fisher information, and at 2 bits they lose
+/// (docs/benchmarks.md); the pass over the text is not worth it.
+bool has_trellis(const Plan& plan) {
+  return std::ranges::any_of(plan.entries,
+                             [](const PlanEntry& entry) { return entry.codec.starts_with("lissom_"); });
+}
+
 }  // namespace
 
 bool pack_feeds_back(const Checkpoint& checkpoint, const CompressJob& job, const Plan& plan) {
@@ -54,9 +61,9 @@ Result<Hessians> collect_hessians(const Checkpoint& checkpoint, const CompressJo
   source.unload();
   SecondMomentOptions options;
   options.calibration.chunks = job.calib_chunks;
+  if (fed) options.tokens = kFeedbackTokens;
   std::shared_ptr<const Engine> engine;
-  if (fed) {
-    options.tokens = kFeedbackTokens;
+  if (fed && !has_trellis(plan)) {
     engine = weighing_engine(checkpoint, job, std::nullopt,
                              std::min(kFeedbackTokens, calibration_tokens(job, words)), progress);
     options.engine = engine.get();

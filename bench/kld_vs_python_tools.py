@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
-"""Quality beside auto-round's tuned rounding, calibrated on the same text: KL divergence by llama.cpp's own
+"""Quality beside Python's tools, calibrated on the same text: KL divergence by llama.cpp's own
 `llama-perplexity --kl-divergence` on a text that neither saw. A markdown table.
 
-usage: kld_vs_auto_round.py MODEL-FOLDER CALIB.txt EVAL.txt [--cases w4g64:lissom_4_v1,w3g64:lissom_3_v1,...]
-           [--iters 200] [--samples 128] [--batch 4] [--chunks 20] [--work FOLDER]
+usage: kld_vs_python_tools.py MODEL-FOLDER CALIB.txt EVAL.txt [--tool llm-compressor|auto-round]
+           [--cases w4g64:lissom_4_v1,w3g64:lissom_3_v1,...] [--samples 128] [--iters 200] [--batch 4] [--chunks 20]
+           [--work FOLDER]
 
-Needs `pip install auto-round`. A case is wBITSgGROUP:CODEC: auto-round's symmetric integers of so many bits, a 16-bit scale
-for each group, of the blocks' matrices (it leaves embeddings and head as they are), against a lissom codec of the same
-matrices, fed back. Both are decoded into F16 GGUF for the judge, so that weights alone differ. llama.cpp's programs are
-looked for in LISSOM_LLAMA_CPP_BIN, lissom in LISSOM_BIN. What lies in the work folder already is taken over.
+Needs `pip install llmcompressor` (its GPTQ, with its default order by activation) or `auto-round` (its tuned rounding,
+--iters steps of --batch windows for each block). A case is wBITSgGROUP:CODEC: the tool's symmetric integers of so many bits,
+a 16-bit scale for each group, of the blocks' matrices (it leaves embeddings and head as they are), against a lissom codec of
+the same matrices, fed back. Both read the same first --samples windows. Both are decoded into F16 GGUF for the judge, so that
+weights alone differ. llama.cpp's programs are looked for in LISSOM_LLAMA_CPP_BIN, lissom in LISSOM_BIN. What lies in the work
+folder already is taken over.
 """
 
 import argparse
@@ -33,6 +36,30 @@ def output(*command):
     return done.stdout + done.stderr
 
 
+def auto_round(model, tokenizer, windows, bits, group, a, out):
+    from auto_round import AutoRound
+
+    scheme = {"bits": bits, "group_size": group, "sym": True, "data_type": "int"}
+    rounder = AutoRound(model, tokenizer=tokenizer, scheme=scheme, dataset=windows, iters=a.iters, seqlen=LENGTH,
+                        nsamples=len(windows), batch_size=a.batch, device_map="cpu", enable_torch_compile=False,
+                        enable_alg_ext=True)  # fmt: skip
+    rounder.quantize_and_save(str(out), format="fake")
+
+
+def llm_compressor(model, windows, bits, group):
+    """Leaves the rounded values in the model's weights."""
+    import torch
+    from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
+    from llmcompressor import oneshot
+    from llmcompressor.modifiers.quantization import GPTQModifier
+
+    weights = QuantizationArgs(num_bits=bits, type="int", symmetric=True, strategy="group", group_size=group)
+    scheme = QuantizationScheme(targets=["Linear"], weights=weights)
+    data = torch.utils.data.DataLoader([{"input_ids": w, "attention_mask": torch.ones_like(w)} for w in windows], batch_size=None)
+    oneshot(model=model, dataset=data, recipe=GPTQModifier(config_groups={"group_0": scheme}, ignore=["lm_head"]),
+            max_seq_length=LENGTH, num_calibration_samples=len(windows))  # fmt: skip
+
+
 class Bench:
     def __init__(self, a):
         self.a, self.work = a, a.work
@@ -55,15 +82,14 @@ class Bench:
         gguf.unlink()
         return f"{mean[1]} ± {mean[2]}"
 
-    def tuned(self, bits, group):
-        """A folder of the weights that auto-round leaves, and the seconds that it took."""
-        out, took = self.work / f"auto-round-w{bits}g{group}", ""
+    def theirs(self, bits, group):
+        """A folder of the weights that the tool leaves, and the seconds that it took."""
+        out, took = self.work / f"{self.a.tool}-w{bits}g{group}", ""
         if not out.exists():
-            took = f"{self.tune(bits, group, out):.0f} s"
-        return next(out.rglob("config.json")).parent, took  # it adds a folder of its own
+            took = f"{self.run_tool(bits, group, out):.0f} s"
+        return next(out.rglob("config.json")).parent, took  # auto-round adds a folder of its own
 
-    def tune(self, bits, group, out):
-        from auto_round import AutoRound
+    def run_tool(self, bits, group, out):
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(self.a.model)
@@ -71,12 +97,18 @@ class Bench:
         ids = tokenizer(pathlib.Path(self.a.calib).read_text(), return_tensors="pt", add_special_tokens=False).input_ids[0]
         windows = [ids[i : i + LENGTH].unsqueeze(0) for i in range(0, len(ids) - LENGTH, LENGTH)][: self.a.samples]
         begin = time.perf_counter()
-        rounder = AutoRound(model, tokenizer=tokenizer, scheme={"bits": bits, "group_size": group, "sym": True, "data_type": "int"},
-                            dataset=windows, iters=self.a.iters, seqlen=LENGTH, nsamples=len(windows),
-                            batch_size=self.a.batch, device_map="cpu", enable_torch_compile=False,
-                            enable_alg_ext=True)  # fmt: skip
-        rounder.quantize_and_save(str(out), format="fake")
-        return time.perf_counter() - begin
+        if self.a.tool == "auto-round":
+            auto_round(model, tokenizer, windows, bits, group, self.a, out)
+        else:
+            llm_compressor(model, windows, bits, group)
+        seconds = time.perf_counter() - begin
+        if self.a.tool == "llm-compressor":
+            whole = AutoModelForCausalLM.from_pretrained(self.a.model, dtype="float32")
+            rounded = model.state_dict()
+            whole.load_state_dict({name: rounded[name] for name in whole.state_dict()})
+            whole.save_pretrained(out)
+            tokenizer.save_pretrained(out)
+        return seconds
 
     def ours(self, codec):
         out, scheme = self.work / f"{codec}.safetensors", self.work / f"{codec}.yaml"
@@ -91,7 +123,7 @@ class Bench:
     def row(self, case):
         kind, codec = case.split(":", 1)
         bits, group = map(int, re.fullmatch(r"w(\d+)g(\d+)", kind).groups())
-        theirs, their_time = self.tuned(bits, group)
+        theirs, their_time = self.theirs(bits, group)
         mine, my_time = self.ours(codec)
         print(f"| {kind}, {bits + 16 / group:.2f} bits | {self.judge(theirs)} | {their_time} | {codec} | {self.judge(mine)} | "
               f"{my_time} |", flush=True)  # fmt: skip
@@ -102,15 +134,16 @@ def main():
     parser.add_argument("model")
     parser.add_argument("calib")
     parser.add_argument("eval")
+    parser.add_argument("--tool", default="llm-compressor", choices=["llm-compressor", "auto-round"])
     parser.add_argument("--cases", default=CASES)
     parser.add_argument("--iters", type=int, default=200)
     parser.add_argument("--samples", type=int, default=128)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--chunks", type=int, default=20)
-    parser.add_argument("--work", type=pathlib.Path, default=ROOT / "build/auto_round")
+    parser.add_argument("--work", type=pathlib.Path, default=ROOT / "build/python_tools")
     a = parser.parse_args()
     bench = Bench(a)
-    print("| auto-round | mean KL | time | lissom | mean KL | time |\n|---|---|---|---|---|---|", flush=True)
+    print(f"| {a.tool} | mean KL | time | lissom | mean KL | time |\n|---|---|---|---|---|---|", flush=True)
     for case in a.cases.split(","):
         bench.row(case)
 

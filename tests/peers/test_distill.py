@@ -37,6 +37,29 @@ def test_learned_values_are_better_in_a_file_of_the_same_size(lissom, tmp_path):
     assert not (tmp_path / "default.gguf.learned").exists()
 
 
+def test_tokens_are_weighed_where_the_engine_is(lissom, tmp_path):
+    """What is said, and that something else comes of it; that it is better on real models is for the benchmarks."""
+    text = tmp_path / "text.txt"
+    text.write_text("\n".join(pydoc_data.topics.topics.values())[:60000])
+    for kind, more in (("gguf", ()), ("safetensors", ("--format", "pack"))):
+        written = {}
+        for engine in (str(ENGINE), "none"):
+            out = tmp_path / f"out.{kind}"
+            done = subprocess.run(
+                [lissom, "compress", ROOT / "tests/golden/llama", "-o", out, "--scheme", "Q4_0", "--calib", text, "--effort",
+                 "fast", "--algorithm", "error-feedback", "--threads", "1", "--ctx", "64", "--report", tmp_path / "report", *more],
+                capture_output=True, text=True, env={**os.environ, "LISSOM_ENGINE": engine},
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr
+            assert ("counts all tokens alike" in done.stderr) == (engine == "none")
+            result = json.loads((tmp_path / "report/report.json").read_text())["results"][0]
+            if kind == "gguf":
+                assert result["error_feedback"]["token_weights"] == ("none" if engine == "none" else "fisher")
+            assert result["eval"]["kld_mean"] < 0.5
+            written[engine] = out.read_bytes()
+        assert len(set(written.values())) == 2
+
+
 def test_check_foretells_learning(lissom):
     foretold = {}
     for effort in ("fast", "default", "high"):

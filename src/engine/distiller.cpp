@@ -1,15 +1,12 @@
 #include "engine/distiller.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
 #include <cmath>
 
-#include "base/threads.h"
 #include "engine/segments.h"
-#include "engine/weights.h"
 
 namespace lissom::engine {
 namespace {
@@ -22,12 +19,11 @@ constexpr int64_t kSoftmaxRows = 8;
 
 class LibTorchDistiller final : public Distiller {
  public:
-  LibTorchDistiller(std::unique_ptr<const Checkpoint> teacher, Forward forward, Head head, Weights weights,
-                    bool bf16)
-      : checkpoint_(std::move(teacher)),
-        forward_(std::move(forward)),
-        head_(head),
-        student_(std::move(weights)),
+  LibTorchDistiller(Predictor teacher, bool bf16)
+      : checkpoint_(std::move(teacher.checkpoint)),
+        forward_(std::move(teacher.forward)),
+        head_(teacher.head),
+        student_(std::move(teacher.weights)),
         bf16_(bf16) {
     teacher_ = bf16 ? in_bf16(student_) : student_;
   }
@@ -140,13 +136,8 @@ class LibTorchDistiller final : public Distiller {
 }  // namespace
 
 Result<std::unique_ptr<Distiller>> make_distiller(const Checkpoint& teacher, const EngineOptions& options) {
-  auto kept = std::make_unique<const Checkpoint>(teacher);
-  LISSOM_TRY(const Head head, find_head(kept->graph));
-  at::set_num_threads(options.threads > 0 ? options.threads : physical_cores());
-  LISSOM_TRY(Weights weights, load_weights(*kept));
-  LISSOM_TRY(Forward forward, Forward::create(kept->graph, kept->config, 0));
-  return std::make_unique<LibTorchDistiller>(std::move(kept), std::move(forward), head, std::move(weights),
-                                             options.bf16);
+  LISSOM_TRY(Predictor model, load_predictor(teacher, options));
+  return std::make_unique<LibTorchDistiller>(std::move(model), options.bf16);
 }
 
 }  // namespace lissom::engine

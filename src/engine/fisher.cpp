@@ -2,12 +2,9 @@
 
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
-#include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
 
-#include "base/threads.h"
 #include "engine/segments.h"
-#include "engine/weights.h"
 
 namespace lissom::engine {
 namespace {
@@ -22,12 +19,11 @@ std::vector<float> row_means_of_squares(const Tensor& gradient) {
 
 class LibTorchTokenFisher final : public TokenFisher {
  public:
-  LibTorchTokenFisher(std::unique_ptr<const Checkpoint> checkpoint, Forward forward, Head head, Weights weights,
-                      bool bf16)
-      : checkpoint_(std::move(checkpoint)),
-        forward_(std::move(forward)),
-        head_(head),
-        weights_(bf16 ? in_bf16(weights) : std::move(weights)),
+  LibTorchTokenFisher(Predictor model, bool bf16)
+      : checkpoint_(std::move(model.checkpoint)),
+        forward_(std::move(model.forward)),
+        head_(model.head),
+        weights_(bf16 ? in_bf16(model.weights) : std::move(model.weights)),
         bf16_(bf16) {}
 
   Result<ByWeight> pass(std::span<const int32_t> ids, uint64_t seed) override {
@@ -84,13 +80,8 @@ class LibTorchTokenFisher final : public TokenFisher {
 
 Result<std::unique_ptr<TokenFisher>> make_token_fisher(const Checkpoint& checkpoint,
                                                        const EngineOptions& options) {
-  auto kept = std::make_unique<const Checkpoint>(checkpoint);
-  LISSOM_TRY(const Head head, find_head(kept->graph));
-  at::set_num_threads(options.threads > 0 ? options.threads : physical_cores());
-  LISSOM_TRY(Weights weights, load_weights(*kept));
-  LISSOM_TRY(Forward forward, Forward::create(kept->graph, kept->config, 0));
-  return std::make_unique<LibTorchTokenFisher>(std::move(kept), std::move(forward), head, std::move(weights),
-                                               options.bf16);
+  LISSOM_TRY(Predictor model, load_predictor(checkpoint, options));
+  return std::make_unique<LibTorchTokenFisher>(std::move(model), options.bf16);
 }
 
 }  // namespace lissom::engine

@@ -1,9 +1,13 @@
 #include "engine/segments.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
+
+#include "base/threads.h"
+#include "engine/weights.h"
 
 namespace lissom::engine {
 
@@ -39,6 +43,15 @@ Tensor logits(const Head& head, const Tensor& hidden, const Weights& weights, bo
     y += weights[static_cast<size_t>(head.bias)];
   if (head.cap > 0) y = at::tanh(y / head.cap) * head.cap;
   return y;
+}
+
+Result<Predictor> load_predictor(const Checkpoint& checkpoint, const EngineOptions& options) {
+  auto kept = std::make_unique<const Checkpoint>(checkpoint);
+  LISSOM_TRY(const Head head, find_head(kept->graph));
+  at::set_num_threads(options.threads > 0 ? options.threads : physical_cores());
+  LISSOM_TRY(Weights weights, load_weights(*kept));
+  LISSOM_TRY(Forward forward, Forward::create(kept->graph, kept->config, 0));
+  return Predictor{std::move(kept), std::move(forward), head, std::move(weights)};
 }
 
 Result<void> check_tokens(const Checkpoint& checkpoint, std::span<const int32_t> ids, int64_t sequences) {

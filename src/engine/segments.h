@@ -2,11 +2,13 @@
 // A model that predicts the next token, differentiated a block at a time.
 
 #include <exception>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "engine/forward.h"
+#include "lissom/engine.h"
 
 namespace lissom::engine {
 
@@ -34,6 +36,16 @@ struct Head {
 [[nodiscard]] Result<Head> find_head(const Graph& graph);
 /// rows × width → rows × vocabulary, F32.
 [[nodiscard]] at::Tensor logits(const Head& head, const at::Tensor& hidden, const Weights& weights, bool bf16);
+
+/// A model that gradients are wanted of, with its weights in F32.
+struct Predictor {
+  std::unique_ptr<const Checkpoint> checkpoint;  ///< what `forward` refers to
+  Forward forward;
+  Head head;
+  Weights weights;
+};
+/// Sets LibTorch's number of threads too.
+[[nodiscard]] Result<Predictor> load_predictor(const Checkpoint& checkpoint, const EngineOptions& options);
 
 /// Fails on sequences of unequal length and on tokens out of the vocabulary.
 [[nodiscard]] Result<void> check_tokens(const Checkpoint& checkpoint, std::span<const int32_t> ids,

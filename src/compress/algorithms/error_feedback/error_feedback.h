@@ -55,7 +55,8 @@ struct FeedbackResult {
 /// of weights, Hessians and activations only those at work are held. A chunk that gives values that are not
 /// finite is left out from there on, and counted. No row is worse on the held-out chunks than what the codec's
 /// search gives. `state`.journal lies beside it until remove_feedback_state(); a run that was stopped goes on
-/// from there, to the same bytes. `means`: the importance that the search is given.
+/// from there, to the same bytes (with an engine, for the same number of threads). `means`: the importance that
+/// the search is given.
 [[nodiscard]] Result<FeedbackResult> error_feedback(const Checkpoint& checkpoint, const Plan& plan,
                                                     const Means& means, const Tokenizer& tokenizer,
                                                     std::string_view text, const std::filesystem::path& state,

@@ -27,6 +27,8 @@ constexpr int64_t kWarmup = 5;
 /// One-dimensional tensors act on every token alike, so they go more slowly.
 constexpr double kVectorRate = 0.3;
 constexpr int64_t kGrain = int64_t{1} << 15;  // weights that a thread takes at a time
+/// Windows by which what was learned is held to what it began with.
+constexpr int64_t kJudged = 6;
 /// A codec of fewer bits keeps the grid that it began with: one that is chosen anew at each step moves under
 /// the codes that were learned. Where the steps of a grid are as fine as with 8 bits, its scale may follow the
 /// latents.
@@ -43,6 +45,7 @@ struct Learned {
   bool frozen = false;                       ///< `bytes` stay as they are, and there are no latents
   std::vector<float> latent, momentum, squares;
   std::vector<std::byte> bytes;  ///< what the file will hold
+  std::vector<std::byte> begun;  ///< what it would hold if nothing were learned
 
   [[nodiscard]] int64_t blocks_a_row() const { return entry->shape.cols() / codec->block_weights(); }
   /// The importance of a row's columns, or null.
@@ -241,6 +244,7 @@ class Work {
       t.bytes.assign(view->data.begin(), view->data.end());
       start_->release(static_cast<size_t>(given));
     }
+    t.begun = t.bytes;
     t.keeps_grid =
         t.codec->round_width() == 1 && t.codec->block_bytes() * 8 < kGridBits * t.codec->block_weights();
     return {};
@@ -292,6 +296,8 @@ class Work {
     metadata.set("step", step);
     metadata.set("skipped", done_.skipped);
     metadata.set("losses", losses);
+    metadata.set("begun_kld", done_.begun_kld);
+    metadata.set("learned_kld", done_.learned_kld);
     LISSOM_TRY(const auto writer, GgufWriter::create(state_, metadata, directory, {}));
     if (last) {
       for (const Learned& t : tensors_) LISSOM_CHECK(writer->append(t.bytes));
@@ -323,6 +329,8 @@ class Work {
     }
     done_.resumed_steps = step;
     done_.skipped = skipped;
+    done_.begun_kld = said.number_or("begun_kld", 0);
+    done_.learned_kld = said.number_or("learned_kld", 0);
     progress_.say(LogLevel::info, fmt::format("distillation goes on after step {} of {}", step, steps_));
     return step == steps_;
   }
@@ -375,6 +383,7 @@ class Work {
     auto saved = Clock::now();
     for (int64_t step = done_.resumed_steps; step < steps_; ++step) {
       LISSOM_CHECK(take_step(step));
+      if (step + 1 == steps_) LISSOM_CHECK(keep_the_better());
       const bool stop = progress_.stop_requested();
       const double since = std::chrono::duration<double>(Clock::now() - saved).count();
       if (stop || since > options_.seconds_between_saves || step + 1 == steps_) {
@@ -386,6 +395,37 @@ class Work {
                        losses_.empty() ? "" : fmt::format("KL {:.4f}", losses_.back()));
     }
     return {};
+  }
+
+  /// Where what it began with says as nearly what the source says, that is kept: of little loss the noise of
+  /// the steps makes more. Judged by the windows that would be read next.
+  Result<void> keep_the_better() {
+    LISSOM_TRY(done_.learned_kld, judge());
+    std::vector<float> values;
+    for (const Learned& t : tensors_) {
+      values.resize(static_cast<size_t>(t.entry->shape.elements()));
+      t.codec->decode_blocks(t.begun.data(), t.entry->shape.rows() * t.blocks_a_row(), values.data());
+      distiller_->set(t.weight, values);
+    }
+    LISSOM_TRY(done_.begun_kld, judge());
+    if (done_.learned_kld < done_.begun_kld) return {};
+    progress_.say(
+        LogLevel::info,
+        fmt::format("distillation: KL {:.4f} where it began with {:.4f}, so that nothing of it is kept",
+                    done_.learned_kld, done_.begun_kld));
+    for (Learned& t : tensors_) t.bytes = t.begun;
+    return {};
+  }
+
+  Result<double> judge() {
+    const int64_t count = std::min(kJudged, text_.windows());
+    double sum = 0;
+    for (int64_t i = 0; i < count; ++i) {
+      const auto first = text_.tokens.begin() + order_.at(steps_ * options_.windows_a_step + i) * text_.length;
+      LISSOM_TRY(const double loss, distiller_->pass(std::vector<int32_t>(first, first + text_.length), 1));
+      sum += loss;
+    }
+    return sum / static_cast<double>(count);
   }
 
   Result<void> take_step(int64_t step) {
@@ -473,10 +513,10 @@ uint64_t distill_memory(const Checkpoint& source, int64_t window, int64_t window
     weights += n;
     largest = std::max(largest, n);
   }
-  // F32: latents and two moments. BF16: the student, its gradients, the teacher. About a byte: what the file
-  // will hold. Of one tensor at a time what its bytes decode to and its gradient in F32; of a head, the sum of
-  // that too.
-  const uint64_t values = weights * (3 * 4 + 3 * 2 + 1) + largest * 3 * 4;
+  // F32: latents and two moments. BF16: the student, its gradients, the teacher. About two bytes: what the
+  // file will hold, and would hold if nothing were learned. Of one tensor at a time what its bytes decode to
+  // and its gradient in F32; of a head, the sum of that too.
+  const uint64_t values = weights * (3 * 4 + 3 * 2 + 2) + largest * 3 * 4;
   // What a block keeps for its derivative, some of it in BF16: about 8 rows of the model's width and four of
   // the MLP's; and the logits at work.
   const Config& c = source.config;

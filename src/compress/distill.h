@@ -44,6 +44,9 @@ struct Distillation {
   int64_t tokens = 0, steps = 0, resumed_steps = 0;
   int64_t skipped = 0;                 ///< steps without a finite loss or gradient
   double first_kld = 0, last_kld = 0;  ///< nats, over the first and the last tenth of the steps
+  /// Over windows that come after those that were read: of what was learned, and of what it began with. Where
+  /// the former is not less, the latter is what `state` holds.
+  double learned_kld = 0, begun_kld = 0;
   double seconds = 0;
   std::vector<DistilledTensor> tensors = {};
 };

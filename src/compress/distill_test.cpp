@@ -252,6 +252,27 @@ TEST_F(DistillTest, EveryWindowIsReadBeforeOneComesAgain) {
   EXPECT_EQ(seen.size(), 12U);
 }
 
+TEST_F(DistillTest, WhatIsNoBetterIsNotKept) {
+  options.rate = 0;
+  ASSERT_TRUE(run("Q4_0"));
+  const std::string begun = (folder / "state").string() + ".begun";
+  std::filesystem::rename(folder / "state", begun);
+  options.rate = 0.02;
+  const auto better = run("Q4_0");
+  ASSERT_TRUE(better);
+  EXPECT_LT(better->learned_kld, 0.8 * better->begun_kld);
+  std::filesystem::remove(folder / "state");
+  options.rate = 50;
+  const auto worse = run("Q4_0");
+  ASSERT_TRUE(worse);
+  EXPECT_GT(worse->learned_kld, worse->begun_kld);
+  EXPECT_EQ(worse->begun_kld, better->begun_kld);
+  const auto kept = *GgufFile::open(folder / "state"), first = *GgufFile::open(begun);
+  for (const TensorInfo& info : first->tensors())
+    EXPECT_EQ(bytes_of(*kept, info.name), bytes_of(*first, info.name)) << info.name;
+  EXPECT_EQ(run("Q4_0")->learned_kld, worse->learned_kld) << "a finished run remembers";
+}
+
 TEST_F(DistillTest, StepsWithoutAFiniteLossAreCounted) {
   engine.broken = {0, 4};
   const auto done = run("Q4_0");

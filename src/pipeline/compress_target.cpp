@@ -97,6 +97,7 @@ Result<Json> learn(CompressRun& run, const CompressTarget& target, const TensorS
               {"tokens", done.tokens},         {"text_tokens", run.learning_text.tokens.size()},
               {"steps", done.steps},           {"skipped_steps", done.skipped},
               {"kld_first", done.first_kld},   {"kld_last", done.last_kld},
+              {"kld_begun", done.begun_kld},   {"kld_learned", done.learned_kld},
               {"seconds", done.seconds}};
 }
 

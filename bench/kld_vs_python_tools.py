@@ -4,7 +4,7 @@
 
 usage: kld_vs_python_tools.py MODEL-FOLDER CALIB.txt EVAL.txt [--tool llm-compressor|auto-round]
            [--cases w4g64:lissom_4_v1,w3g64:lissom_3_v1,...] [--samples 128] [--iters 200] [--batch 4] [--chunks 20]
-           [--work FOLDER]
+           [--threads 2] [--work FOLDER]
 
 Needs `pip install llmcompressor` (its GPTQ, with its default order by activation) or `auto-round` (its tuned rounding,
 --iters steps of --batch windows for each block). A case is wBITSgGROUP:CODEC: the tool's symmetric integers of so many bits,
@@ -15,25 +15,14 @@ folder already is taken over.
 """
 
 import argparse
-import os
 import pathlib
 import re
-import subprocess
-import sys
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-LISSOM = pathlib.Path(os.environ.get("LISSOM_BIN", ROOT / "build/release/lissom"))
-LLAMA = pathlib.Path(os.environ.get("LISSOM_LLAMA_CPP_BIN", ROOT / ".setup/llama.cpp/bin"))
+from kld_vs_llama_quantize import LISSOM, ROOT, Bench, output
+
 LENGTH = 512  # tokens of a window, for both
 CASES = "w4g64:lissom_4_v1,w4g64:int4_opt_llama_v1,w3g64:lissom_3_v1,w2g64:lissom_2_v1"
-
-
-def output(*command):
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, errors="replace")
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(map(str, command))}: exit {done.returncode}\n{done.stderr[-2000:]}")
-    return done.stdout + done.stderr
 
 
 def auto_round(model, tokenizer, windows, bits, group, a, out):
@@ -60,27 +49,18 @@ def llm_compressor(model, windows, bits, group):
             max_seq_length=LENGTH, num_calibration_samples=len(windows))  # fmt: skip
 
 
-class Bench:
+class Table:
     def __init__(self, a):
         self.a, self.work = a, a.work
-        self.work.mkdir(parents=True, exist_ok=True)
-        self.base, self.logits = self.work / "base.gguf", self.work / "base.kld"
-        if not self.base.exists():
-            output(LISSOM, "convert", a.model, self.base, "--type", "F32")
-        if not self.logits.exists():
-            self.perplexity(self.base)
-
-    def perplexity(self, path, *more):
-        return output(LLAMA / "llama-perplexity", "-m", path, "-f", self.a.eval, "-c", LENGTH, "--chunks", self.a.chunks,
-                      "-t", 2, "--kl-divergence-base", self.logits, *more)  # fmt: skip
+        self.bench = Bench(a)
 
     def judge(self, decoded):
         """Mean KL and its error, of a model whose weights are as the codec leaves them."""
         gguf = self.work / "judged.gguf"
         output(LISSOM, "convert", decoded, gguf, "--type", "F16")
-        mean = re.search(r"Mean\s+KLD:\s+([\d.-]+)\s+±\s+([\d.]+)", self.perplexity(gguf, "--kl-divergence"))
+        kld, error, _ = self.bench.judge(gguf)
         gguf.unlink()
-        return f"{mean[1]} ± {mean[2]}"
+        return f"{kld:.4f} ± {error:.4f}"
 
     def theirs(self, bits, group):
         """A folder of the weights that the tool leaves, and the seconds that it took."""
@@ -116,7 +96,7 @@ class Bench:
         if not out.exists():
             scheme.write_text(f"name: {codec}\ndefault: F16\ntensors:\n  - {{match: '^blk', codec: '{codec}'}}\n")
             output(LISSOM, "compress", self.a.model, "-o", out, "--format", "pack", "--scheme", scheme, "--calib", self.a.calib,
-                   "--calib-chunks", self.a.samples, "--algorithm", "error-feedback", "--no-verify")  # fmt: skip
+                   "--calib-chunks", self.a.samples, "--algorithm", "error-feedback", "--no-verify", "--threads", self.a.threads)  # fmt: skip
             took = f"{time.perf_counter() - begin:.0f} s"
         return out, took
 
@@ -140,12 +120,13 @@ def main():
     parser.add_argument("--samples", type=int, default=128)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--chunks", type=int, default=20)
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--work", type=pathlib.Path, default=ROOT / "build/python_tools")
     a = parser.parse_args()
-    bench = Bench(a)
+    table = Table(a)
     print(f"| {a.tool} | mean KL | time | lissom | mean KL | time |\n|---|---|---|---|---|---|", flush=True)
     for case in a.cases.split(","):
-        bench.row(case)
+        table.row(case)
 
 
 if __name__ == "__main__":

@@ -12,10 +12,11 @@
 namespace lissom {
 namespace {
 
-/// How a tensor grows: zeros behind each of `parts` runs of `rows` rows, and behind each row.
+/// How a tensor grows: zeros behind each of `parts` runs of `rows` rows, and behind each row that `shape` has
+/// longer.
 struct Growth {
   int64_t parts = 0;  ///< 0: the tensor stays
-  int64_t rows = 0, more_rows = 0, more_cols = 0;
+  int64_t rows = 0, more_rows = 0;
   Shape shape;
 };
 
@@ -33,11 +34,11 @@ Result<Growth> growth_of(const std::string& name, const Shape& from, const Shape
                 cols_then = from.rank() == 1 ? 1 : to.cols();
   if (cols_then != cols) {
     if (rows_then != rows || cols != ff || cols_then != padded) return refuse();
-    return Growth{1, rows, 0, padded - ff, to};
+    return Growth{1, rows, 0, to};
   }
   const int64_t parts = rows / ff;
   if (rows % ff != 0 || rows_then != parts * padded) return refuse();
-  return Growth{parts, ff, padded - ff, 0, to};
+  return Growth{parts, ff, padded - ff, to};
 }
 
 class PaddedSource final : public AlteredSource {

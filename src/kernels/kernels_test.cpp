@@ -107,7 +107,7 @@ TEST(Matmul, EveryCodecOnEveryTargetAgainstExact) {
       std::vector<std::unique_ptr<PackedMatrix>> matrices;
       for (const Target t : supported_targets()) matrices.push_back(packed(t, *codec, e, pool));
       const auto bias = gaussian(static_cast<size_t>(rows), 7);
-      for (const int64_t m : {1, 2, 3, 4, 5, 8, 9, 12, 13, 25}) {
+      for (const int64_t m : {1, 2, 3, 4, 5, 8, 9, 12, 13, 25, 70}) {
         const auto x = gaussian(static_cast<size_t>(m * cols), 2);
         auto want = exact_product(e, x, m);
         const auto reference = product(Target::scalar, pool, *matrices.back(), x, m);
@@ -169,7 +169,7 @@ TEST(Matmul, RandomBitsGiveTheSameOnEveryTarget) {
   for (const Codec* codec : codecs()) {
     const auto* block = find_block_codec(codec->name());
     if (block == nullptr || is_float(*codec)) continue;
-    const int64_t rows = 33, cols = 512, m = 14;
+    const int64_t rows = 33, cols = 512, m = 70;
     Encoded e{rows, cols, std::vector<std::byte>(codec->components(Shape{rows, cols})[0].bytes), {}};
     for (auto& b : e.bytes) b = static_cast<std::byte>(rng());
     // An f16 whose exponent is all ones becomes finite with its top exponent bits cleared; scales lie at the
@@ -186,18 +186,48 @@ TEST(Matmul, RandomBitsGiveTheSameOnEveryTarget) {
     // Extremes: whole groups at ±127 after rounding, which is where narrow accumulators overflow.
     for (int64_t k = 0; k < cols; ++k) x[static_cast<size_t>(k)] = 3.0F;
     for (int64_t k = 0; k < cols; ++k) x[static_cast<size_t>(cols + k)] = -3.0F;
-    const auto scalar = product(Target::scalar, pool, *packed(Target::scalar, *codec, e, pool), x, m);
-    EXPECT_LT(relative_error(scalar, exact_product(e, x, m)), 0.02) << codec->name();
+    for (const int64_t tokens : {14, 70}) {  // many widen the panels first
+      const auto scalar = product(Target::scalar, pool, *packed(Target::scalar, *codec, e, pool), x, tokens);
+      EXPECT_LT(relative_error(scalar, exact_product(e, x, tokens)), 0.02) << codec->name();
+      for (const Target t : supported_targets()) {
+        EXPECT_EQ(product(t, pool, *packed(t, *codec, e, pool), x, tokens), scalar)
+            << codec->name() << " " << target_name(t) << " " << tokens;
+      }
+    }
+  }
+}
+
+/// Panels are widened for many tokens, not for few.
+TEST(Matmul, WideningCostsLittleOrNothing) {
+  constexpr int64_t kRows = 48, kCols = 768, kMany = 96, kFew = 12;
+  ThreadPool pool(2);
+  const auto x = gaussian(static_cast<size_t>(kMany * kCols), 41);
+  const std::vector<float> few(x.begin(), x.begin() + kFew * kCols);
+  const auto w = gaussian(static_cast<size_t>(kRows * kCols), 42, 0.05F);
+  for (const auto& [name, most] : {std::pair{"Q3_K", 1e-6},
+                                   {"IQ4_NL", 1e-6},
+                                   {"Q6_K", 8e-3},
+                                   {"Q2_K", 8e-3},
+                                   {"IQ2_XS", 8e-3},
+                                   {"IQ1_M", 8e-3},
+                                   {"NVFP4", 8e-3}}) {
+    const Encoded e = encode(*find_codec(name), kRows, kCols, w);
     for (const Target t : supported_targets()) {
-      EXPECT_EQ(product(t, pool, *packed(t, *codec, e, pool), x, m), scalar)
-          << codec->name() << " " << target_name(t);
+      const auto matrix = packed(t, *find_codec(name), e, pool);
+      const auto widened = product(t, pool, *matrix, x, kMany), plain = product(t, pool, *matrix, few, kFew);
+      double error = 0, norm = 0;
+      for (size_t i = 0; i < plain.size(); ++i) {
+        error += std::pow(double{widened[i]} - double{plain[i]}, 2);
+        norm += double{plain[i]} * double{plain[i]};
+      }
+      EXPECT_LT(std::sqrt(error / norm), most) << name << " " << target_name(t);
     }
   }
 }
 
 TEST(Matmul, ZerosTinyHugeAndNotFinite) {
   ThreadPool pool(1);
-  for (const char* name : {"Q8_0", "Q4_K", "Q6_K", "F32", "BF16"}) {
+  for (const char* name : {"Q8_0", "Q4_K", "Q6_K", "Q2_K", "Q3_K", "F32", "BF16"}) {
     const Codec* codec = find_codec(name);
     ASSERT_NE(codec, nullptr);
     const int64_t rows = 16, cols = 256;
@@ -206,7 +236,7 @@ TEST(Matmul, ZerosTinyHugeAndNotFinite) {
     for (const Target t : supported_targets()) {
       const auto w = packed(t, *codec, e, pool);
       const auto z = packed(t, *codec, zero, pool);
-      for (const int64_t m : {1, 12}) {
+      for (const int64_t m : {1, 12, 70}) {
         const auto n = static_cast<size_t>(m * cols);
         for (const float y : product(t, pool, *w, std::vector<float>(n), m)) EXPECT_EQ(y, 0.0F);
         for (const float y : product(t, pool, *z, gaussian(n, 1), m)) EXPECT_EQ(y, 0.0F);

@@ -108,6 +108,7 @@ class BlockMatrix final : public MatrixBase {
       : MatrixBase(table, rows, cols),
         packer_(block_packers()[format]),
         run_(table.int8[format]),
+        widen_(table.widen[format]),
         panel_bytes_(packer_.panel_bytes(cols)),
         data_(std::move(data)) {}
   [[nodiscard]] bool repacked() const override { return true; }
@@ -116,18 +117,44 @@ class BlockMatrix final : public MatrixBase {
     packer_.unpack_row(panel(index / kPanelRows), index % kPanelRows, cols_, out);
   }
   [[nodiscard]] Input input(int64_t) const override { return Input::int8; }
+  [[nodiscard]] int64_t panel_scratch() const override {
+    return widen_ == nullptr ? 0 : wide_panels() * wide_bytes() / static_cast<int64_t>(sizeof(float));
+  }
   void run_panels(int64_t first, int64_t last, const PreparedInput& x, const float* bias, float* y,
-                  float*) const override {
-    blocked(first, last, 2, x, cols_ / 32 * kInt8GroupBytes, [&](int64_t p, int64_t t0, int64_t t1, int64_t n) {
-      run_(panel(p), x, t0, t1, n, bias == nullptr ? nullptr : bias + p * kPanelRows, y + p * kPanelRows,
-           rows_);
-    });
+                  float* scratch) const override {
+    if (widen_ == nullptr || x.m < kWidenFrom)
+      return run(run_, data_.data(), panel_bytes_, 0, first, last, x, bias, y);
+    auto* wide = reinterpret_cast<uint8_t*>(scratch);
+    for (int64_t p = first; p < last; p += wide_panels()) {
+      const int64_t end = std::min(p + wide_panels(), last);
+      for (int64_t i = p; i < end; ++i) widen_(panel(i), cols_, wide + (i - p) * wide_bytes());
+      run(table_.wide, wide, wide_bytes(), p, p, end, x, bias, y);
+    }
   }
 
  private:
+  /// Tokens from which on it pays to widen a panel for all of them, and bytes of panels that are widened at
+  /// once: with the activations that blocked() keeps there they fit an L2 cache.
+  static constexpr int64_t kWidenFrom = 64, kWideBytes = 384 << 10;
+
   [[nodiscard]] const uint8_t* panel(int64_t p) const { return data_.data() + p * panel_bytes_; }
+  [[nodiscard]] int64_t wide_bytes() const { return PanelLayout<WideBlock>::bytes(cols_); }
+  /// An even number.
+  [[nodiscard]] int64_t wide_panels() const {
+    return std::max<int64_t>(1, kWideBytes / (2 * std::max<int64_t>(wide_bytes(), 1))) * 2;
+  }
+  /// Panels first … last-1 of `panels`, which begins with the panel `begin`.
+  void run(RunPanel kernel, const uint8_t* panels, int64_t bytes, int64_t begin, int64_t first, int64_t last,
+           const PreparedInput& x, const float* bias, float* y) const {
+    blocked(first, last, 2, x, cols_ / 32 * kInt8GroupBytes, [&](int64_t p, int64_t t0, int64_t t1, int64_t n) {
+      kernel(panels + (p - begin) * bytes, x, t0, t1, n, bias == nullptr ? nullptr : bias + p * kPanelRows,
+             y + p * kPanelRows, rows_);
+    });
+  }
+
   const BlockPacker& packer_;
   RunPanel run_;
+  WidenPanel widen_;
   int64_t panel_bytes_;
   Buffer data_;
 };

@@ -39,6 +39,9 @@ struct PreparedInput {
 using RunPanel = void (*)(const uint8_t* panel, const PreparedInput& x, int64_t first, int64_t last,
                           int64_t rows, const float* bias, float* y, int64_t stride);
 
+/// A panel (of a multiple of 32 columns) as WideBlock's.
+using WidenPanel = void (*)(const uint8_t* panel, int64_t cols, uint8_t* out);
+
 constexpr int64_t kKeyBlock = 64;
 
 /// A part of attention(): the queries' heads that share a kv head, over some keys (a multiple of kKeyBlock
@@ -61,6 +64,8 @@ struct KernelTable {
   /// Tokens first … first+count-1 of x into one tile.
   void (*prepare_int8)(const float* x, int64_t cols, int64_t count, uint8_t* out);
   RunPanel int8[BlockFormats::kSize];
+  WidenPanel widen[BlockFormats::kSize];  ///< null: nothing is won by it
+  RunPanel wide;                          ///< WideBlock's
   /// F32 panels are [column][16] floats, F16 the same in halves, BF16 [pair of columns][16][2].
   RunPanel f32, f16, bf16;
   /// Null where the CPU has no BF16 dot product.
@@ -144,7 +149,10 @@ struct PanelLayout {
   /// Plain: per group and sub-block 16 f16 scales, then per group 16 f16 offsets. Super: the same for d and m,
   /// once, then for each group and sub-block 16 int8 scales (16 uint8 minima).
   static constexpr int64_t kParamBytes =
-      ((Format::kSuper ? 32 * kFields + 8 * kSubs * 16 * kFields : 64 * kFields * kSubs) + 63) / 64 * 64;
+      ((Format::kSuper ? 32 * kFields + 8 * kSubs * 16 * kFields
+                       : (f32_scale<Format>() ? 128 : 64) * kFields * kSubs) +
+       63) /
+      64 * 64;
   static constexpr int64_t kChunkBytes = kParamBytes + kChunkGroups * kCodeBytes;
   static constexpr int64_t bytes(int64_t cols) {
     const int64_t groups = cols / 32;

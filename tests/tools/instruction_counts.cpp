@@ -18,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/pack.h"
 #include "kernels/table.h"
 #include "support/random.h"
 
@@ -48,6 +49,7 @@ class Cases {
           "IQ1_S", "TQ1_0",  "TQ2_0",  "MXFP4", "NVFP4",   "F32",   "F16",    "BF16"}) {
       for (const int64_t tokens : {12, 1}) product(codec, tokens);
     }
+    widenings();
     rows();
     attentions();
   }
@@ -102,6 +104,23 @@ class Cases {
     cases_.push_back({"product_" + name,
                       std::to_string(kRows) + "x" + std::to_string(kColumns) + "x" + std::to_string(tokens),
                       [&matrix, in, y] { matrix.run_panels(0, 2, in, nullptr, y, nullptr); }});
+  }
+
+  /// Panels that are made wider for many tokens, and the product by wide ones.
+  void widenings() {
+    auto* wide = reinterpret_cast<uint8_t*>(bytes(2 * PanelLayout<WideBlock>::bytes(kColumns)));
+    for (size_t i = 0; i < block_packers().size(); ++i) {
+      const BlockPacker& packer = block_packers()[i];
+      const WidenPanel widen = table_.widen[i];
+      if (widen == nullptr) continue;
+      auto* panel = reinterpret_cast<uint8_t*>(bytes(packer.panel_bytes(kColumns)));
+      cases_.push_back({std::string("widen_") + packer.codec, "16x256", [=] { widen(panel, kColumns, wide); }});
+    }
+    const PreparedInput in = prepared(Input::int8, 12, floats(12 * kColumns));
+    float* y = floats(12 * kRows);
+    const int64_t tiles = (12 + table_.tile - 1) / table_.tile;
+    cases_.push_back({"product_wide", "32x256x12",
+                      [=, this] { table_.wide(wide, in, 0, tiles, kRows, nullptr, y, kRows); }});
   }
 
   void rows() {

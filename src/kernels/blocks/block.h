@@ -42,6 +42,20 @@ constexpr float scale_factor() {
   else
     return 1.0F;
 }
+/// What panels of scales for each 16 weights become for a prompt (docs/kernels.md): no codec's block.
+struct WideBlock {
+  static constexpr int kBits = 8, kZeroShift = 7, kSub = 32;
+  static constexpr bool kOffset = false, kSuper = false;
+  static constexpr bool kF32Scale = true;  ///< d is F32
+  static constexpr const uint8_t* kTable = nullptr;
+};
+template <class Format>
+constexpr bool f32_scale() {
+  return requires {
+    Format::kF32Scale;
+  };
+}
+
 template <class Format>
 struct KernelOf {
   using type = Format;

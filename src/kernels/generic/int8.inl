@@ -88,6 +88,8 @@ struct Params {
   inline F scale(int64_t group, int sub) const {
     if constexpr (Format::kSuper)
       return mul(d, load_s8(reinterpret_cast<const int8_t*>(p + sub_at(group, sub))));
+    else if constexpr (f32_scale<Format>())
+      return load(reinterpret_cast<const float*>(p + 64 * group));
     else if constexpr (bf16_scale<Format>())
       return load_bf16(reinterpret_cast<const uint16_t*>(p + 32 * group));
     else
@@ -102,12 +104,48 @@ struct Params {
   }
 };
 
+#if defined(LISSOM_NARROW_SUMS)
+/// How many steps' products of unsigned codes with |a| ≤ 127, two to a lane, fit 16 bits. 0: of codes of 8 bits
+/// not even one's.
+template <class Format>
+constexpr int kNarrowSteps = kFullByte<Format>    ? 0
+                             : Format::kBits <= 4 ? 8
+                             : Format::kBits == 5 ? 4
+                                                  : 2;
+
+template <class Format, int T, int First, int Count, int N, int P>
+inline void narrow_steps(const uint8_t* const (&groups)[P], const int8_t* a, I (&acc)[P][N]) {
+  I sums[P][N];
+  const auto step = [&]<int Step>(std::integral_constant<int, Step>) {
+    constexpr bool kFirst = (Step - First) % kNarrowSteps<Format> == 0;
+    constexpr bool kLast = (Step - First + 1) % kNarrowSteps<Format> == 0 || Step + 1 == First + Count;
+    for (int p = 0; p < P; ++p) {
+      const B u = codes_of<Format, Step>(groups[p]);
+      for (int t = 0; t < N; ++t) {
+        sums[p][t] = narrow_dot(kFirst ? seti(0) : sums[p][t], u, a + (Step * T + t) * 4);
+        if constexpr (kLast) acc[p][t] = add_narrow(acc[p][t], sums[p][t]);
+      }
+    }
+  };
+  [&]<int... Step>(std::integer_sequence<int, Step...>) {
+    (step(std::integral_constant<int, First + Step>{}), ...);
+  }
+  (std::make_integer_sequence<int, Count>{});
+}
+#else
+template <class Format>
+constexpr int kNarrowSteps = 0;
+template <class Format, int T, int First, int Count, int N, int P>
+inline void narrow_steps(const uint8_t* const (&)[P], const int8_t*, I (&)[P][N]) {}
+#endif
+
 /// Steps First … First+Count-1 of a group, of P panels.
 template <class Format, int T, int First, int Count, int N, int P>
 inline void dot_steps(const uint8_t* const (&groups)[P], const Table& table, const uint8_t* act,
                       const int32_t* minus, I (&acc)[P][N]) {
   const auto* a = reinterpret_cast<const int8_t*>(act);
   for (int p = 0; p < P; ++p) start<Format, N>(minus, acc[p]);
+  if constexpr (kNarrowSteps < Format >> 0) return narrow_steps<Format, T, First, Count>(groups, a, acc);
   dot_step<Format, T, N, P, First>(groups, table, a, acc);
   dot_step<Format, T, N, P, First + 1>(groups, table, a, acc);
   dot_step<Format, T, N, P, First + 2>(groups, table, a, acc);
@@ -181,9 +219,11 @@ inline void int8_chunk(const uint8_t* chunk, int64_t panel_bytes, int64_t groups
   (std::make_integer_sequence<int, P>{});
   const uint8_t* codes[P];
   for (int p = 0; p < P; ++p) codes[p] = chunk + p * panel_bytes + Layout::kParamBytes;
-  // A chunk of which a third and more are parameters is two streams to the hardware's prefetchers, which lose both.
+  // A chunk of which a third and more are parameters is two streams to the hardware's prefetchers, which lose
+  // both.
   if constexpr (T == 1 && Format::kSuper && 3 * Layout::kParamBytes > Layout::kChunkBytes) {
-    for (int64_t i = 0; i < Layout::kChunkBytes; i += 64) __builtin_prefetch(chunk + 2 * Layout::kChunkBytes + i);
+    for (int64_t i = 0; i < Layout::kChunkBytes; i += 64)
+      __builtin_prefetch(chunk + 2 * Layout::kChunkBytes + i);
   }
   for (int64_t i = 0; i < groups; ++i, act += T * kInt8GroupBytes) {
     if constexpr (Format::kSub == 32)
@@ -290,6 +330,114 @@ void int8_run(const uint8_t* panel, const PreparedInput& x, int64_t first, int64
   }
 }
 
+/// What makes codes of 8 bits with one scale of a group's codes: of sub-block h they become code·by[h] +
+/// plus[h], to nearest.
+struct Widening {
+  F scale, by[2], plus[2];
+};
+
+/// Whether codes times their sub-scales fit 8 bits, so that nothing is rounded.
+template <class Format>
+constexpr bool kWidensExactly =
+    Format::kSuper && !Format::kOffset && Format::kBits == 3 && Format::kTable == nullptr;
+
+/// The least and the largest value of a code, in units of its scale.
+template <class Format>
+constexpr std::array<float, 2> code_values() {
+  std::array<float, 2> ends = {255, -255};
+  for (int code = 0; code < 1 << Format::kBits; ++code) {
+    int value = code;
+    if constexpr (Format::kTable != nullptr) value = Format::kTable[code];
+    if (Format::kTable != nullptr && value == 0) continue;  // stands for nothing
+    if constexpr (Format::kZeroShift >= 0) value -= 1 << Format::kZeroShift;
+    const auto v = static_cast<float>(value);
+    ends = {v < ends[0] ? v : ends[0], v > ends[1] ? v : ends[1]};
+  }
+  return ends;
+}
+
+template <class Format>
+inline Widening widening(const Params<Format>& params, int64_t g) {
+  constexpr float kZero = Format::kZeroShift < 0 ? 0 : 1 << (Format::kZeroShift < 0 ? 0 : Format::kZeroShift);
+  Widening w;
+  if constexpr (kWidensExactly<Format>) {
+    // A sub-scale is -32 … 31 and a code -4 … 3, so that their product's negative is -128 … 124.
+    w.scale = neg(params.d);
+    for (int h = 0; h < 2; ++h) {
+      w.by[h] = neg(load_s8(reinterpret_cast<const int8_t*>(params.p + Params<Format>::sub_at(g, h))));
+      w.plus[h] = fma(set(-kZero), w.by[h], set(128.0F));
+    }
+    return w;
+  }
+  // What the largest value becomes. Without offsets a multiple of the largest code, so that nothing is rounded
+  // where both sub-blocks have one scale, nor in the louder one.
+  constexpr float kLow = code_values<Format>()[0], kHigh = code_values<Format>()[1];
+  constexpr float kWhole =
+      Format::kOffset ? 127.0F : static_cast<float>(static_cast<int>(127.0F / -kLow)) * -kLow;
+  F scales[2], offsets[2], poison = set(0.0F), most = set(0.0F);
+  for (int h = 0; h < 2; ++h) {
+    scales[h] = params.scale(g, h);
+    offsets[h] = set(0.0F);
+    if constexpr (Format::kOffset) offsets[h] = neg(params.offset(g, h));
+    most = max(most, abs(fma(scales[h], set(kLow), offsets[h])));
+    most = max(most, abs(fma(scales[h], set(kHigh), offsets[h])));
+    poison = add(poison, mul(add(scales[h], offsets[h]), set(0.0F)));  // max() may drop a NaN
+  }
+  const F unit = mul(most, set(1.0F / kWhole));
+  const F inverse = where_less(most, set(3e-36F), set(0.0F), div(set(1.0F), unit));
+  w.scale = add(unit, poison);
+  for (int h = 0; h < 2; ++h) {
+    w.by[h] = mul(scales[h], inverse);
+    w.plus[h] = fma(set(-kZero), w.by[h], fma(offsets[h], inverse, set(128.0F)));
+  }
+  return w;
+}
+
+/// A group of 16 rows and 32 columns as WideBlock's.
+template <class Format>
+inline void widen_group(const Params<Format>& params, int64_t g, const Table& table, const uint8_t* codes,
+                        float* scale, uint8_t* out) {
+  Widening w;
+  if constexpr (Format::kSub == 16)
+    w = widening(params, g);
+  else
+    w.scale = params.scale(g, 0);
+  store(scale, w.scale);
+  const auto step = [&]<int Step>(std::integral_constant<int, Step>) {
+    B u = codes_of<Format, Step>(codes);
+    if constexpr (Format::kTable != nullptr) u = lookup(table, u);
+    if constexpr (Format::kSub == 16)
+      store_affine(out + 64 * Step, u, w.by[Step / 4], w.plus[Step / 4]);
+    else
+      storeb(out + 64 * Step, u);
+  };
+  [&]<int... Step>(std::integer_sequence<int, Step...>) {
+    (step(std::integral_constant<int, Step>{}), ...);
+  }
+  (std::make_integer_sequence<int, 8>{});
+}
+
+template <class Format>
+void widen(const uint8_t* panel, int64_t cols, uint8_t* out) {
+  using From = PanelLayout<Format>;
+  using To = PanelLayout<WideBlock>;
+  Table table{};
+  if constexpr (Format::kTable != nullptr) table = load_table(Format::kTable);
+  for (int64_t i = 0; i < cols / 32; ++i) {
+    const uint8_t* chunk = panel + i / From::kChunkGroups * From::kChunkBytes;
+    const int64_t g = i % From::kChunkGroups, to = i % To::kChunkGroups;
+    uint8_t* wide = out + i / To::kChunkGroups * To::kChunkBytes;
+    widen_group<Format>(Params<Format>(chunk), g, table, chunk + From::kParamBytes + g * From::kCodeBytes,
+                        reinterpret_cast<float*>(wide + 64 * to), wide + To::kParamBytes + to * To::kCodeBytes);
+  }
+}
+
+template <class Format>
+constexpr WidenPanel widener() {
+  if constexpr (Format::kSub == 16 || (kWidensTables && Format::kTable != nullptr)) return widen<Format>;
+  return nullptr;
+}
+
 /// One group of 32 values of token t. A NaN or an infinity makes the scale NaN, so that it reaches the result.
 template <int T>
 inline void quantize_group(const float* x, int t, uint8_t* group) {
@@ -336,8 +484,10 @@ void prepare_int8(const float* x, int64_t cols, int64_t count, uint8_t* out) {
 
 template <class... Formats>
 void fill_formats(KernelTable& table, FormatList<Formats...>) {
-  int i = 0;
+  int i = 0, j = 0;
   ((table.int8[i++] = int8_run<typename KernelOf<Formats>::type>), ...);
+  ((table.widen[j++] = widener<typename KernelOf<Formats>::type>()), ...);
+  table.wide = int8_run<WideBlock>;
 }
 
 }  // namespace

@@ -13,6 +13,10 @@
 #include "kernels/table.h"
 
 #define LISSOM_TARGET_NAMESPACE avx2_target
+// Products of small codes are summed in 16 bits first: narrow_dot(), add_narrow().
+#define LISSOM_NARROW_SUMS
+// Accumulators that are handed to a function by reference lie in memory.
+#define LISSOM_FLATTEN __attribute__((flatten))
 
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
@@ -28,6 +32,7 @@ constexpr int kTile = 2;
 /// maddubs saturates at int16: two products of a full unsigned byte overflow it. Codes of 8 bits are taken as
 /// signed, |code| ≤ 128 against |a| ≤ 127, which stays below 2^15.
 constexpr bool kSignedWide = true;
+constexpr bool kWidensTables = true;
 
 struct F {
   __m256 a, b;
@@ -179,6 +184,10 @@ inline B loadb(const uint8_t* p) {
   const I v = loadi(p);
   return {v.a, v.b};
 }
+inline void storeb(uint8_t* p, B x) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x.a);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 32), x.b);
+}
 template <int N>
 inline B low_bits(B x) {
   const __m256i m = _mm256_set1_epi8((1 << N) - 1);
@@ -201,6 +210,22 @@ inline B bits(B x) {
 inline B orb(B x, B y) {
   return {_mm256_or_si256(x.a, y.a), _mm256_or_si256(x.b, y.b)};
 }
+inline __m256i affine8(__m256i x, __m256 by, __m256 plus) {
+  const __m256i byte = _mm256_set1_epi32(255);
+  const auto rounded = [&](__m256i codes) {
+    const __m256 y = _mm256_fmadd_ps(_mm256_cvtepi32_ps(codes), by, plus);
+    return _mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(y, _mm256_setzero_ps()), _mm256_set1_ps(255.0F)));
+  };
+  const __m256i a = rounded(_mm256_and_si256(x, byte));
+  const __m256i b = rounded(_mm256_and_si256(_mm256_srli_epi32(x, 8), byte));
+  const __m256i c = rounded(_mm256_and_si256(_mm256_srli_epi32(x, 16), byte));
+  const __m256i d = rounded(_mm256_srli_epi32(x, 24));
+  const __m256i low = _mm256_or_si256(a, _mm256_slli_epi32(b, 8));
+  return _mm256_or_si256(low, _mm256_or_si256(_mm256_slli_epi32(c, 16), _mm256_slli_epi32(d, 24)));
+}
+inline void store_affine(uint8_t* p, B x, F by, F plus) {
+  storeb(p, {affine8(x.a, by.a, plus.a), affine8(x.b, by.b, plus.b)});
+}
 struct Table {
   __m256i v;
 };
@@ -213,6 +238,17 @@ inline B lookup(const Table& t, B x) {
 
 inline __m256i dot_half(__m256i acc, __m256i pairs) {
   return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+/// sums + Σ of two products a lane of 16 bits; what they add up to goes to lanes of 32 bits with add_narrow().
+inline I narrow_dot(I sums, B u, const int8_t* a) {
+  int32_t four;
+  std::memcpy(&four, a, 4);
+  const __m256i x = _mm256_set1_epi32(four);
+  return {_mm256_add_epi16(sums.a, _mm256_maddubs_epi16(u.a, x)),
+          _mm256_add_epi16(sums.b, _mm256_maddubs_epi16(u.b, x))};
+}
+inline I add_narrow(I acc, I sums) {
+  return {dot_half(acc.a, sums.a), dot_half(acc.b, sums.b)};
 }
 template <bool Wide>
 inline I dot(I acc, B u, const int8_t* a) {

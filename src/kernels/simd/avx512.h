@@ -44,6 +44,7 @@ namespace {
 
 constexpr int kTile = 12;
 constexpr bool kSignedWide = false;
+constexpr bool kWidensTables = false;
 
 struct F {
   __m512 v;
@@ -167,6 +168,9 @@ inline void store_s8(int8_t* p, F x) {
 inline B loadb(const uint8_t* p) {
   return {_mm512_loadu_si512(p)};
 }
+inline void storeb(uint8_t* p, B x) {
+  _mm512_storeu_si512(p, x.v);
+}
 template <int N>
 inline B low_bits(B x) {
   return {_mm512_and_si512(x.v, _mm512_set1_epi8((1 << N) - 1))};
@@ -183,6 +187,20 @@ inline B bits(B x) {
 }
 inline B orb(B x, B y) {
   return {_mm512_or_si512(x.v, y.v)};
+}
+inline void store_affine(uint8_t* p, B x, F by, F plus) {
+  const __m512i byte = _mm512_set1_epi32(255);
+  const auto rounded = [&](__m512i codes) {
+    const __m512 y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(codes), by.v, plus.v);
+    return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(y, _mm512_setzero_ps()), _mm512_set1_ps(255.0F)));
+  };
+  const __m512i a = rounded(_mm512_and_si512(x.v, byte));
+  const __m512i b = rounded(_mm512_and_si512(_mm512_srli_epi32(x.v, 8), byte));
+  const __m512i c = rounded(_mm512_and_si512(_mm512_srli_epi32(x.v, 16), byte));
+  const __m512i d = rounded(_mm512_srli_epi32(x.v, 24));
+  const __m512i low = _mm512_or_si512(a, _mm512_slli_epi32(b, 8));
+  const __m512i high = _mm512_or_si512(_mm512_slli_epi32(c, 16), _mm512_slli_epi32(d, 24));
+  storeb(p, {_mm512_or_si512(low, high)});
 }
 struct Table {
   __m512i v;

@@ -5,6 +5,7 @@
 #include "kernels/simd/neon_common.h"
 
 constexpr bool kSignedWide = true;
+constexpr bool kWidensTables = false;
 
 /// acc + Σ over four columns of u·x, for four rows. Two products of any signed bytes but two -128 fit 16 bits.
 inline int32x4_t dot16(int32x4_t acc, int8x16_t u, int8x16_t x) {

@@ -212,6 +212,12 @@ inline void store_s8(int8_t* p, F x) {
 inline B loadb(const uint8_t* p) {
   return {vld1q_u8(p), vld1q_u8(p + 16), vld1q_u8(p + 32), vld1q_u8(p + 48)};
 }
+inline void storeb(uint8_t* p, B x) {
+  vst1q_u8(p, x.a);
+  vst1q_u8(p + 16, x.b);
+  vst1q_u8(p + 32, x.c);
+  vst1q_u8(p + 48, x.d);
+}
 template <int N>
 inline B low_bits(B x) {
   const uint8x16_t m = vdupq_n_u8((1 << N) - 1);
@@ -236,6 +242,21 @@ inline B bits(B x) {
 }
 inline B orb(B x, B y) {
   return {vorrq_u8(x.a, y.a), vorrq_u8(x.b, y.b), vorrq_u8(x.c, y.c), vorrq_u8(x.d, y.d)};
+}
+inline uint8x16_t affine4(uint8x16_t x, float32x4_t by, float32x4_t plus) {
+  const uint32x4_t byte = vdupq_n_u32(255), words = vreinterpretq_u32_u8(x);
+  const auto rounded = [&](uint32x4_t codes) {
+    const float32x4_t y = vfmaq_f32(plus, vcvtq_f32_u32(codes), by);
+    return vcvtnq_u32_f32(vminnmq_f32(vmaxnmq_f32(y, vdupq_n_f32(0.0F)), vdupq_n_f32(255.0F)));
+  };
+  const uint32x4_t a = rounded(vandq_u32(words, byte)), b = rounded(vandq_u32(vshrq_n_u32(words, 8), byte));
+  const uint32x4_t c = rounded(vandq_u32(vshrq_n_u32(words, 16), byte)), d = rounded(vshrq_n_u32(words, 24));
+  const uint32x4_t low = vorrq_u32(a, vshlq_n_u32(b, 8));
+  return vreinterpretq_u8_u32(vorrq_u32(low, vorrq_u32(vshlq_n_u32(c, 16), vshlq_n_u32(d, 24))));
+}
+inline void store_affine(uint8_t* p, B x, F by, F plus) {
+  storeb(p, {affine4(x.a, by.a, plus.a), affine4(x.b, by.b, plus.b), affine4(x.c, by.c, plus.c),
+             affine4(x.d, by.d, plus.d)});
 }
 struct Table {
   uint8x16_t v;

@@ -5,6 +5,7 @@
 #include "kernels/simd/neon_common.h"
 
 constexpr bool kSignedWide = true;
+constexpr bool kWidensTables = false;
 
 template <bool Wide>
 inline int8x16_t signed_codes(uint8x16_t u) {

@@ -6,6 +6,7 @@
 #include "kernels/simd/neon_common.h"
 
 constexpr bool kSignedWide = false;
+constexpr bool kWidensTables = false;
 
 inline int32x4_t zip_low(int32x4_t x, int32x4_t y) {
   return vzip1q_s32(x, y);

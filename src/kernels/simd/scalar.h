@@ -22,6 +22,8 @@ namespace {
 
 constexpr int kTile = 2;             ///< tokens that share one pass over a panel's weights
 constexpr bool kSignedWide = false;  ///< codes of 8 bits are taken as unsigned, with a zero point of 128
+/// Whether looking codes up again for each tile costs more than reading what was looked up once.
+constexpr bool kWidensTables = false;
 
 struct F {
   float v[16];
@@ -184,6 +186,9 @@ inline B loadb(const uint8_t* p) {
   std::memcpy(r.v, p, 64);
   return r;
 }
+inline void storeb(uint8_t* p, B a) {
+  std::memcpy(p, a.v, 64);
+}
 template <int N>
 inline B low_bits(B a) {
   for (auto& x : a.v) x &= (1 << N) - 1;
@@ -198,6 +203,13 @@ inline B bits(B a) {
 inline B orb(B a, B b) {
   for (int i = 0; i < 64; ++i) a.v[i] |= b.v[i];
   return a;
+}
+/// Each byte times its lane's factor, plus its lane's summand: to nearest even, 0 … 255; a NaN becomes 0.
+inline void store_affine(uint8_t* p, B a, F by, F plus) {
+  for (int i = 0; i < 64; ++i) {
+    const float x = __builtin_fmaf(static_cast<float>(a.v[i]), by.v[i / 4], plus.v[i / 4]);
+    p[i] = static_cast<uint8_t>(std::nearbyintf(x > 0.0F ? (x < 255.0F ? x : 255.0F) : 0.0F));
+  }
 }
 struct Table {
   uint8_t v[16];

@@ -132,11 +132,6 @@ inline void narrow_steps(const uint8_t* const (&groups)[P], const int8_t* a, I (
   }
   (std::make_integer_sequence<int, Count>{});
 }
-#else
-template <class Format>
-constexpr int kNarrowSteps = 0;
-template <class Format, int T, int First, int Count, int N, int P>
-inline void narrow_steps(const uint8_t* const (&)[P], const int8_t*, I (&)[P][N]) {}
 #endif
 
 /// Steps First … First+Count-1 of a group, of P panels.
@@ -145,7 +140,9 @@ inline void dot_steps(const uint8_t* const (&groups)[P], const Table& table, con
                       const int32_t* minus, I (&acc)[P][N]) {
   const auto* a = reinterpret_cast<const int8_t*>(act);
   for (int p = 0; p < P; ++p) start<Format, N>(minus, acc[p]);
-  if constexpr (kNarrowSteps < Format >> 0) return narrow_steps<Format, T, First, Count>(groups, a, acc);
+#if defined(LISSOM_NARROW_SUMS)
+  if constexpr (kNarrowSteps<Format> != 0) return narrow_steps<Format, T, First, Count>(groups, a, acc);
+#endif
   dot_step<Format, T, N, P, First>(groups, table, a, acc);
   dot_step<Format, T, N, P, First + 1>(groups, table, a, acc);
   dot_step<Format, T, N, P, First + 2>(groups, table, a, acc);
@@ -219,11 +216,9 @@ inline void int8_chunk(const uint8_t* chunk, int64_t panel_bytes, int64_t groups
   (std::make_integer_sequence<int, P>{});
   const uint8_t* codes[P];
   for (int p = 0; p < P; ++p) codes[p] = chunk + p * panel_bytes + Layout::kParamBytes;
-  // A chunk of which a third and more are parameters is two streams to the hardware's prefetchers, which lose
-  // both.
+  // A chunk of which a third and more are parameters is two streams to the hardware's prefetchers, which lose both.
   if constexpr (T == 1 && Format::kSuper && 3 * Layout::kParamBytes > Layout::kChunkBytes) {
-    for (int64_t i = 0; i < Layout::kChunkBytes; i += 64)
-      __builtin_prefetch(chunk + 2 * Layout::kChunkBytes + i);
+    for (int64_t i = 0; i < Layout::kChunkBytes; i += 64) __builtin_prefetch(chunk + 2 * Layout::kChunkBytes + i);
   }
   for (int64_t i = 0; i < groups; ++i, act += T * kInt8GroupBytes) {
     if constexpr (Format::kSub == 32)

@@ -108,7 +108,7 @@ class BlockMatrix final : public MatrixBase {
       : MatrixBase(table, rows, cols),
         packer_(block_packers()[format]),
         run_(table.int8[format]),
-        widen_(table.widen[format]),
+        wide_(table.widening[format]),
         panel_bytes_(packer_.panel_bytes(cols)),
         data_(std::move(data)) {}
   [[nodiscard]] bool repacked() const override { return true; }
@@ -118,17 +118,17 @@ class BlockMatrix final : public MatrixBase {
   }
   [[nodiscard]] Input input(int64_t) const override { return Input::int8; }
   [[nodiscard]] int64_t panel_scratch() const override {
-    return widen_ == nullptr ? 0 : wide_panels() * wide_bytes() / static_cast<int64_t>(sizeof(float));
+    return wide_.widen == nullptr ? 0 : wide_panels() * wide_bytes() / static_cast<int64_t>(sizeof(float));
   }
   void run_panels(int64_t first, int64_t last, const PreparedInput& x, const float* bias, float* y,
                   float* scratch) const override {
-    if (widen_ == nullptr || x.m < kWidenFrom)
+    if (wide_.widen == nullptr || x.m < kWidenFrom)
       return run(run_, data_.data(), panel_bytes_, 0, first, last, x, bias, y);
     auto* wide = reinterpret_cast<uint8_t*>(scratch);
     for (int64_t p = first; p < last; p += wide_panels()) {
       const int64_t end = std::min(p + wide_panels(), last);
-      for (int64_t i = p; i < end; ++i) widen_(panel(i), cols_, wide + (i - p) * wide_bytes());
-      run(table_.wide, wide, wide_bytes(), p, p, end, x, bias, y);
+      for (int64_t i = p; i < end; ++i) wide_.widen(panel(i), cols_, wide + (i - p) * wide_bytes());
+      run(wide_.run, wide, wide_bytes(), p, p, end, x, bias, y);
     }
   }
 
@@ -138,7 +138,7 @@ class BlockMatrix final : public MatrixBase {
   static constexpr int64_t kWidenFrom = 64, kWideBytes = 384 << 10;
 
   [[nodiscard]] const uint8_t* panel(int64_t p) const { return data_.data() + p * panel_bytes_; }
-  [[nodiscard]] int64_t wide_bytes() const { return PanelLayout<WideBlock>::bytes(cols_); }
+  [[nodiscard]] int64_t wide_bytes() const { return wide_.bytes(cols_); }
   /// An even number.
   [[nodiscard]] int64_t wide_panels() const {
     return std::max<int64_t>(1, kWideBytes / (2 * std::max<int64_t>(wide_bytes(), 1))) * 2;
@@ -154,7 +154,7 @@ class BlockMatrix final : public MatrixBase {
 
   const BlockPacker& packer_;
   RunPanel run_;
-  WidenPanel widen_;
+  const Widening& wide_;
   int64_t panel_bytes_;
   Buffer data_;
 };

@@ -39,8 +39,12 @@ struct PreparedInput {
 using RunPanel = void (*)(const uint8_t* panel, const PreparedInput& x, int64_t first, int64_t last,
                           int64_t rows, const float* bias, float* y, int64_t stride);
 
-/// A panel (of a multiple of 32 columns) as WideBlock's.
-using WidenPanel = void (*)(const uint8_t* panel, int64_t cols, uint8_t* out);
+/// How a prompt multiplies by panels of wider codes (WideOf<Format>), made once for all of its tokens.
+struct Widening {
+  void (*widen)(const uint8_t* panel, int64_t cols, uint8_t* out);  ///< null: nothing is won by it
+  RunPanel run;
+  int64_t (*bytes)(int64_t cols);  ///< of a panel
+};
 
 constexpr int64_t kKeyBlock = 64;
 
@@ -64,8 +68,7 @@ struct KernelTable {
   /// Tokens first … first+count-1 of x into one tile.
   void (*prepare_int8)(const float* x, int64_t cols, int64_t count, uint8_t* out);
   RunPanel int8[BlockFormats::kSize];
-  WidenPanel widen[BlockFormats::kSize];  ///< null: nothing is won by it
-  RunPanel wide;                          ///< WideBlock's
+  Widening widening[BlockFormats::kSize];
   /// F32 panels are [column][16] floats, F16 the same in halves, BF16 [pair of columns][16][2].
   RunPanel f32, f16, bf16;
   /// Null where the CPU has no BF16 dot product.
@@ -146,13 +149,13 @@ struct PanelLayout {
   /// A plain chunk is two groups, so that f16 parameters of 16 rows fill whole cache lines; only the last may
   /// have one group less. A super chunk is a super-block.
   static constexpr int64_t kChunkGroups = Format::kSuper ? 8 : 2;
-  /// Plain: per group and sub-block 16 f16 scales, then per group 16 f16 offsets. Super: the same for d and m,
-  /// once, then for each group and sub-block 16 int8 scales (16 uint8 minima).
-  static constexpr int64_t kParamBytes =
-      ((Format::kSuper ? 32 * kFields + 8 * kSubs * 16 * kFields
-                       : (f32_scale<Format>() ? 128 : 64) * kFields * kSubs) +
-       63) /
-      64 * 64;
+  static constexpr int64_t kScaleBytes = f32_scale<Format>() ? 64 : 32;  ///< of 16 rows
+  /// Plain: per group and sub-block 16 scales (f16, or what kScaleBytes says), then per group 16 f16 offsets. Super:
+  /// the same for d and m, once, then for each group and sub-block 16 int8 scales (16 uint8 minima).
+  static constexpr int64_t kParamBytes = ((Format::kSuper ? kScaleBytes * kFields + 8 * kSubs * 16 * kFields
+                                                          : 2 * kScaleBytes * kFields * kSubs) +
+                                          63) /
+                                         64 * 64;
   static constexpr int64_t kChunkBytes = kParamBytes + kChunkGroups * kCodeBytes;
   static constexpr int64_t bytes(int64_t cols) {
     const int64_t groups = cols / 32;

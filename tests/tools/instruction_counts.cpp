@@ -106,21 +106,24 @@ class Cases {
                       [&matrix, in, y] { matrix.run_panels(0, 2, in, nullptr, y, nullptr); }});
   }
 
-  /// Panels that are made wider for many tokens, and the product by wide ones.
+  /// Panels that are made wider for many tokens, and the product by wide ones: of a type of super-blocks, and of
+  /// one without.
   void widenings() {
-    auto* wide = reinterpret_cast<uint8_t*>(bytes(2 * PanelLayout<WideBlock>::bytes(kColumns)));
-    for (size_t i = 0; i < block_packers().size(); ++i) {
-      const BlockPacker& packer = block_packers()[i];
-      const WidenPanel widen = table_.widen[i];
-      if (widen == nullptr) continue;
-      auto* panel = reinterpret_cast<uint8_t*>(bytes(packer.panel_bytes(kColumns)));
-      cases_.push_back({std::string("widen_") + packer.codec, "16x256", [=] { widen(panel, kColumns, wide); }});
-    }
     const PreparedInput in = prepared(Input::int8, 12, floats(12 * kColumns));
     float* y = floats(12 * kRows);
     const int64_t tiles = (12 + table_.tile - 1) / table_.tile;
-    cases_.push_back({"product_wide", "32x256x12",
-                      [=, this] { table_.wide(wide, in, 0, tiles, kRows, nullptr, y, kRows); }});
+    for (size_t i = 0; i < block_packers().size(); ++i) {
+      const BlockPacker& packer = block_packers()[i];
+      const Widening& to = table_.widening[i];
+      if (to.widen == nullptr) continue;
+      auto* panel = reinterpret_cast<uint8_t*>(bytes(packer.panel_bytes(kColumns)));
+      auto* wide = reinterpret_cast<uint8_t*>(bytes(2 * to.bytes(kColumns)));
+      const std::string name = packer.codec;
+      cases_.push_back({"widen_" + name, "16x256", [=] { to.widen(panel, kColumns, wide); }});
+      if (name != "Q6_K" && name != "NVFP4") continue;
+      cases_.push_back({"product_widened_" + name, "32x256x12",
+                        [=] { to.run(wide, in, 0, tiles, kRows, nullptr, y, kRows); }});
+    }
   }
 
   void rows() {

@@ -19,6 +19,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 namespace lissom::kernels {
 
@@ -42,13 +43,20 @@ constexpr float scale_factor() {
   else
     return 1.0F;
 }
-/// What panels of scales for each 16 weights become for a prompt (docs/kernels.md): no codec's block.
+/// What panels become for a prompt (docs/kernels.md), no codec's blocks: codes of 8 bits with an F32 scale for each
+/// 32 weights, and what types of super-blocks become: for all of their 256.
 struct WideBlock {
   static constexpr int kBits = 8, kZeroShift = 7, kSub = 32;
   static constexpr bool kOffset = false, kSuper = false;
   static constexpr bool kF32Scale = true;  ///< d is F32
   static constexpr const uint8_t* kTable = nullptr;
 };
+struct WideSuperBlock : WideBlock {
+  static constexpr int kSub = 256;
+  static constexpr bool kSuper = true;
+};
+template <class Format>
+using WideOf = std::conditional_t<Format::kSuper, WideSuperBlock, WideBlock>;
 template <class Format>
 constexpr bool f32_scale() {
   return requires {

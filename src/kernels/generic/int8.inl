@@ -77,7 +77,10 @@ struct Params {
   const uint8_t* p;
   F d, m;  ///< of a super-block
   explicit inline Params(const uint8_t* chunk) : p(chunk) {
-    if constexpr (Format::kSuper) d = half(0);
+    if constexpr (Format::kSuper && f32_scale<Format>())
+      d = load(reinterpret_cast<const float*>(chunk));
+    else if constexpr (Format::kSuper)
+      d = half(0);
     if constexpr (scale_factor<Format>() != 1.0F) d = mul(d, set(scale_factor<Format>()));
     if constexpr (Format::kSuper && Format::kOffset) m = half(32);
   }
@@ -165,7 +168,7 @@ inline void group_of_32(const uint8_t* const (&codes)[P], const std::array<Param
   dot_steps<Format, T, 0, 8>(codes, table, act, reinterpret_cast<const int32_t*>(act + 40 * T), acc);
   for (int p = 0; p < P; ++p) {
     const F s = params[p].scale(g, 0);
-    for (int t = 0; t < N; ++t) out[p][t] = fma(to_float(acc[p][t]), mul(s, set(scale[t])), out[p][t]);
+    for (int t = 0; t < N; ++t) out[p][t] = fma(mul(to_float(acc[p][t]), s), set(scale[t]), out[p][t]);
     if constexpr (Format::kOffset) {
       const F o = params[p].offset(g, 0);
       for (int t = 0; t < N; ++t) {
@@ -205,6 +208,30 @@ inline void group_of_16(const uint8_t* const (&codes)[P], const std::array<Param
   }
 }
 
+/// A super-block of 256 columns with one scale: out += scale·Σ over groups of (Σ codes·a)·a_scale.
+template <class Format, int T, int N, int P>
+inline void super_block(const uint8_t* const (&codes)[P], const std::array<Params<Format>, P>& params,
+                        const Table& table, const uint8_t* act, F (&out)[P][N]) {
+  using Layout = PanelLayout<Format>;
+  F sums[P][N];
+  for (int p = 0; p < P; ++p) {
+    for (int t = 0; t < N; ++t) sums[p][t] = set(0.0F);
+  }
+  for (int64_t g = 0; g < Layout::kChunkGroups; ++g, act += T * kInt8GroupBytes) {
+    const auto* scale = reinterpret_cast<const float*>(act + 32 * T);
+    const uint8_t* group[P];
+    for (int p = 0; p < P; ++p) group[p] = codes[p] + g * Layout::kCodeBytes;
+    I acc[P][N];
+    dot_steps<Format, T, 0, 8>(group, table, act, reinterpret_cast<const int32_t*>(act + 40 * T), acc);
+    for (int p = 0; p < P; ++p) {
+      for (int t = 0; t < N; ++t) sums[p][t] = fma(to_float(acc[p][t]), set(scale[t]), sums[p][t]);
+    }
+  }
+  for (int p = 0; p < P; ++p) {
+    for (int t = 0; t < N; ++t) out[p][t] = fma(sums[p][t], params[p].d, out[p][t]);
+  }
+}
+
 /// The first `groups` groups of a chunk of P panels that lie `panel_bytes` apart.
 template <class Format, int T, int N, int P>
 inline void int8_chunk(const uint8_t* chunk, int64_t panel_bytes, int64_t groups, const Table& table,
@@ -220,6 +247,7 @@ inline void int8_chunk(const uint8_t* chunk, int64_t panel_bytes, int64_t groups
   if constexpr (T == 1 && Format::kSuper && 3 * Layout::kParamBytes > Layout::kChunkBytes) {
     for (int64_t i = 0; i < Layout::kChunkBytes; i += 64) __builtin_prefetch(chunk + 2 * Layout::kChunkBytes + i);
   }
+  if constexpr (Format::kSub == 256) return super_block<Format, T, N, P>(codes, params, table, act, out);
   for (int64_t i = 0; i < groups; ++i, act += T * kInt8GroupBytes) {
     if constexpr (Format::kSub == 32)
       group_of_32<Format, T, N, P>(codes, params, i, table, act, out);
@@ -325,16 +353,13 @@ void int8_run(const uint8_t* panel, const PreparedInput& x, int64_t first, int64
   }
 }
 
-/// What makes codes of 8 bits with one scale of a group's codes: of sub-block h they become code·by[h] +
-/// plus[h], to nearest.
-struct Widening {
-  F scale, by[2], plus[2];
-};
-
 /// Whether codes times their sub-scales fit 8 bits, so that nothing is rounded.
 template <class Format>
 constexpr bool kWidensExactly =
     Format::kSuper && !Format::kOffset && Format::kBits == 3 && Format::kTable == nullptr;
+
+template <class Format>
+constexpr float kZeroPoint = Format::kZeroShift < 0 ? 0 : 1 << (Format::kZeroShift < 0 ? 0 : Format::kZeroShift);
 
 /// The least and the largest value of a code, in units of its scale.
 template <class Format>
@@ -344,65 +369,65 @@ constexpr std::array<float, 2> code_values() {
     int value = code;
     if constexpr (Format::kTable != nullptr) value = Format::kTable[code];
     if (Format::kTable != nullptr && value == 0) continue;  // stands for nothing
-    if constexpr (Format::kZeroShift >= 0) value -= 1 << Format::kZeroShift;
-    const auto v = static_cast<float>(value);
+    const float v = static_cast<float>(value) - kZeroPoint<Format>;
     ends = {v < ends[0] ? v : ends[0], v > ends[1] ? v : ends[1]};
   }
   return ends;
 }
 
+/// The one scale of some groups of a chunk, and what weights are multiplied by to be codes of 8 bits.
+struct WideScale {
+  F scale, inverse;
+};
+
 template <class Format>
-inline Widening widening(const Params<Format>& params, int64_t g) {
-  constexpr float kZero = Format::kZeroShift < 0 ? 0 : 1 << (Format::kZeroShift < 0 ? 0 : Format::kZeroShift);
-  Widening w;
-  if constexpr (kWidensExactly<Format>) {
-    // A sub-scale is -32 … 31 and a code -4 … 3, so that their product's negative is -128 … 124.
-    w.scale = neg(params.d);
-    for (int h = 0; h < 2; ++h) {
-      w.by[h] = neg(load_s8(reinterpret_cast<const int8_t*>(params.p + Params<Format>::sub_at(g, h))));
-      w.plus[h] = fma(set(-kZero), w.by[h], set(128.0F));
-    }
-    return w;
-  }
-  // What the largest value becomes. Without offsets a multiple of the largest code, so that nothing is rounded
-  // where both sub-blocks have one scale, nor in the louder one.
+inline WideScale wide_scale(const Params<Format>& params, int64_t first, int64_t last) {
+  // A sub-scale is -32 … 31 and a code -4 … 3, so that their product's negative is -128 … 124.
+  if constexpr (kWidensExactly<Format>) return {neg(params.d), set(-1.0F)};
   constexpr float kLow = code_values<Format>()[0], kHigh = code_values<Format>()[1];
-  constexpr float kWhole =
-      Format::kOffset ? 127.0F : static_cast<float>(static_cast<int>(127.0F / -kLow)) * -kLow;
-  F scales[2], offsets[2], poison = set(0.0F), most = set(0.0F);
-  for (int h = 0; h < 2; ++h) {
-    scales[h] = params.scale(g, h);
-    offsets[h] = set(0.0F);
-    if constexpr (Format::kOffset) offsets[h] = neg(params.offset(g, h));
-    most = max(most, abs(fma(scales[h], set(kLow), offsets[h])));
-    most = max(most, abs(fma(scales[h], set(kHigh), offsets[h])));
-    poison = add(poison, mul(add(scales[h], offsets[h]), set(0.0F)));  // max() may drop a NaN
+  F poison = set(0.0F), most = set(0.0F);
+  for (int64_t g = first; g < last; ++g) {
+    for (int sub = 0; sub < PanelLayout<Format>::kSubs; ++sub) {
+      const F scale = params.scale(g, sub);
+      F offset = set(0.0F);
+      if constexpr (Format::kOffset) offset = neg(params.offset(g, sub));
+      most = max(most, abs(fma(scale, set(kLow), offset)));
+      most = max(most, abs(fma(scale, set(kHigh), offset)));
+      poison = add(poison, mul(add(scale, offset), set(0.0F)));  // max() may drop a NaN
+    }
   }
-  const F unit = mul(most, set(1.0F / kWhole));
-  const F inverse = where_less(most, set(3e-36F), set(0.0F), div(set(1.0F), unit));
-  w.scale = add(unit, poison);
-  for (int h = 0; h < 2; ++h) {
-    w.by[h] = mul(scales[h], inverse);
-    w.plus[h] = fma(set(-kZero), w.by[h], fma(offsets[h], inverse, set(128.0F)));
-  }
-  return w;
+  const F unit = mul(most, set(1.0F / 127.0F));
+  return {add(unit, poison), where_less(most, set(3e-36F), set(0.0F), div(set(1.0F), unit))};
 }
 
-/// A group of 16 rows and 32 columns as WideBlock's.
+/// The codes of a sub-block become code·by + plus, to nearest.
+struct Affine {
+  F by, plus;
+};
 template <class Format>
-inline void widen_group(const Params<Format>& params, int64_t g, const Table& table, const uint8_t* codes,
-                        float* scale, uint8_t* out) {
-  Widening w;
-  if constexpr (Format::kSub == 16)
-    w = widening(params, g);
+inline Affine affine(const Params<Format>& params, int64_t g, int sub, F inverse) {
+  F by, offset = set(128.0F);
+  if constexpr (kWidensExactly<Format>)
+    by = mul(load_s8(reinterpret_cast<const int8_t*>(params.p + Params<Format>::sub_at(g, sub))), inverse);
   else
-    w.scale = params.scale(g, 0);
-  store(scale, w.scale);
+    by = mul(params.scale(g, sub), inverse);
+  if constexpr (Format::kOffset) offset = fma(neg(params.offset(g, sub)), inverse, offset);
+  return {by, fma(set(-kZeroPoint<Format>), by, offset)};
+}
+
+/// The codes of a group of 16 rows and 32 columns as WideOf<Format>'s.
+template <class Format, bool Rounds>
+inline void widen_group(const Params<Format>& params, int64_t g, const Table& table, F inverse,
+                        const uint8_t* codes, uint8_t* out) {
+  Affine to[PanelLayout<Format>::kSubs];
+  for (int sub = 0; Rounds && sub < PanelLayout<Format>::kSubs; ++sub)
+    to[sub] = affine(params, g, sub, inverse);
   const auto step = [&]<int Step>(std::integral_constant<int, Step>) {
     B u = codes_of<Format, Step>(codes);
     if constexpr (Format::kTable != nullptr) u = lookup(table, u);
-    if constexpr (Format::kSub == 16)
-      store_affine(out + 64 * Step, u, w.by[Step / 4], w.plus[Step / 4]);
+    const Affine& a = to[Step * 4 / Format::kSub];
+    if constexpr (Rounds)
+      store_affine(out + 64 * Step, u, a.by, a.plus);
     else
       storeb(out + 64 * Step, u);
   };
@@ -415,22 +440,37 @@ inline void widen_group(const Params<Format>& params, int64_t g, const Table& ta
 template <class Format>
 void widen(const uint8_t* panel, int64_t cols, uint8_t* out) {
   using From = PanelLayout<Format>;
-  using To = PanelLayout<WideBlock>;
+  using To = PanelLayout<WideOf<Format>>;
+  static_assert(From::kChunkGroups == To::kChunkGroups);
+  constexpr bool kRounds = Format::kSuper || Format::kSub == 16;
+  constexpr int64_t kTogether = Format::kSuper ? From::kChunkGroups : 1;  // groups with one scale
   Table table{};
   if constexpr (Format::kTable != nullptr) table = load_table(Format::kTable);
-  for (int64_t i = 0; i < cols / 32; ++i) {
-    const uint8_t* chunk = panel + i / From::kChunkGroups * From::kChunkBytes;
-    const int64_t g = i % From::kChunkGroups, to = i % To::kChunkGroups;
-    uint8_t* wide = out + i / To::kChunkGroups * To::kChunkBytes;
-    widen_group<Format>(Params<Format>(chunk), g, table, chunk + From::kParamBytes + g * From::kCodeBytes,
-                        reinterpret_cast<float*>(wide + 64 * to), wide + To::kParamBytes + to * To::kCodeBytes);
+  for (int64_t left = cols / 32; left > 0; left -= From::kChunkGroups) {
+    const int64_t groups = left < From::kChunkGroups ? left : From::kChunkGroups;
+    const Params<Format> params(panel);
+    WideScale s;
+    for (int64_t g = 0; g < groups; ++g) {
+      if (g % kTogether == 0) {
+        if constexpr (kRounds)
+          s = wide_scale(params, g, g + kTogether);
+        else
+          s.scale = params.scale(g, 0);
+        store(reinterpret_cast<float*>(out + 64 * (g / kTogether)), s.scale);
+      }
+      widen_group<Format, kRounds>(params, g, table, s.inverse, panel + From::kParamBytes + g * From::kCodeBytes,
+                                   out + To::kParamBytes + g * To::kCodeBytes);
+    }
+    panel += From::kChunkBytes;
+    out += To::kChunkBytes;
   }
 }
 
 template <class Format>
-constexpr WidenPanel widener() {
-  if constexpr (Format::kSub == 16 || (kWidensTables && Format::kTable != nullptr)) return widen<Format>;
-  return nullptr;
+constexpr Widening widening() {
+  if constexpr (Format::kSuper || Format::kSub == 16 || (kWidensTables && Format::kTable != nullptr))
+    return {widen<Format>, int8_run<WideOf<Format>>, PanelLayout<WideOf<Format>>::bytes};
+  return {};
 }
 
 /// One group of 32 values of token t. A NaN or an infinity makes the scale NaN, so that it reaches the result.
@@ -481,8 +521,7 @@ template <class... Formats>
 void fill_formats(KernelTable& table, FormatList<Formats...>) {
   int i = 0, j = 0;
   ((table.int8[i++] = int8_run<typename KernelOf<Formats>::type>), ...);
-  ((table.widen[j++] = widener<typename KernelOf<Formats>::type>()), ...);
-  table.wide = int8_run<WideBlock>;
+  ((table.widening[j++] = widening<typename KernelOf<Formats>::type>()), ...);
 }
 
 }  // namespace

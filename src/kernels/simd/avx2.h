@@ -213,8 +213,7 @@ inline B orb(B x, B y) {
 inline __m256i affine8(__m256i x, __m256 by, __m256 plus) {
   const __m256i byte = _mm256_set1_epi32(255);
   const auto rounded = [&](__m256i codes) {
-    const __m256 y = _mm256_fmadd_ps(_mm256_cvtepi32_ps(codes), by, plus);
-    return _mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(y, _mm256_setzero_ps()), _mm256_set1_ps(255.0F)));
+    return _mm256_cvtps_epi32(_mm256_fmadd_ps(_mm256_cvtepi32_ps(codes), by, plus));
   };
   const __m256i a = rounded(_mm256_and_si256(x, byte));
   const __m256i b = rounded(_mm256_and_si256(_mm256_srli_epi32(x, 8), byte));

@@ -191,8 +191,7 @@ inline B orb(B x, B y) {
 inline void store_affine(uint8_t* p, B x, F by, F plus) {
   const __m512i byte = _mm512_set1_epi32(255);
   const auto rounded = [&](__m512i codes) {
-    const __m512 y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(codes), by.v, plus.v);
-    return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(y, _mm512_setzero_ps()), _mm512_set1_ps(255.0F)));
+    return _mm512_cvtps_epi32(_mm512_fmadd_ps(_mm512_cvtepi32_ps(codes), by.v, plus.v));
   };
   const __m512i a = rounded(_mm512_and_si512(x.v, byte));
   const __m512i b = rounded(_mm512_and_si512(_mm512_srli_epi32(x.v, 8), byte));

@@ -246,8 +246,7 @@ inline B orb(B x, B y) {
 inline uint8x16_t affine4(uint8x16_t x, float32x4_t by, float32x4_t plus) {
   const uint32x4_t byte = vdupq_n_u32(255), words = vreinterpretq_u32_u8(x);
   const auto rounded = [&](uint32x4_t codes) {
-    const float32x4_t y = vfmaq_f32(plus, vcvtq_f32_u32(codes), by);
-    return vcvtnq_u32_f32(vminnmq_f32(vmaxnmq_f32(y, vdupq_n_f32(0.0F)), vdupq_n_f32(255.0F)));
+    return vcvtnq_u32_f32(vfmaq_f32(plus, vcvtq_f32_u32(codes), by));
   };
   const uint32x4_t a = rounded(vandq_u32(words, byte)), b = rounded(vandq_u32(vshrq_n_u32(words, 8), byte));
   const uint32x4_t c = rounded(vandq_u32(vshrq_n_u32(words, 16), byte)), d = rounded(vshrq_n_u32(words, 24));

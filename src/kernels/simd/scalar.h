@@ -204,11 +204,12 @@ inline B orb(B a, B b) {
   for (int i = 0; i < 64; ++i) a.v[i] |= b.v[i];
   return a;
 }
-/// Each byte times its lane's factor, plus its lane's summand: to nearest even, 0 … 255; a NaN becomes 0.
+/// Each byte times its lane's factor, plus its lane's summand, to nearest even. That must be 0 … 255; where a lane's
+/// factor is NaN, its bytes are any.
 inline void store_affine(uint8_t* p, B a, F by, F plus) {
   for (int i = 0; i < 64; ++i) {
     const float x = __builtin_fmaf(static_cast<float>(a.v[i]), by.v[i / 4], plus.v[i / 4]);
-    p[i] = static_cast<uint8_t>(std::nearbyintf(x > 0.0F ? (x < 255.0F ? x : 255.0F) : 0.0F));
+    p[i] = std::isnan(x) ? 0 : static_cast<uint8_t>(std::nearbyintf(x));
   }
 }
 struct Table {

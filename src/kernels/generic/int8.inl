@@ -400,19 +400,22 @@ inline WideScale wide_scale(const Params<Format>& params, int64_t first, int64_t
   return {add(unit, poison), where_less(most, set(3e-36F), set(0.0F), div(set(1.0F), unit))};
 }
 
-/// The codes of a sub-block become code·by + plus, to nearest.
+/// What store_affine() makes of the codes of a sub-block: in 256th parts, `by` rounded, so that codes are off by less
+/// than a tenth of what rounding them costs anyway (the table of IQ4_XS: half).
 struct Affine {
   F by, plus;
 };
 template <class Format>
 inline Affine affine(const Params<Format>& params, int64_t g, int sub, F inverse) {
-  F by, offset = set(128.0F);
+  const F parts = mul(inverse, set(256.0F));
+  F scale, plus = set(128.5F * 256.0F);
   if constexpr (kWidensExactly<Format>)
-    by = mul(load_s8(reinterpret_cast<const int8_t*>(params.p + Params<Format>::sub_at(g, sub))), inverse);
+    scale = load_s8(reinterpret_cast<const int8_t*>(params.p + Params<Format>::sub_at(g, sub)));
   else
-    by = mul(params.scale(g, sub), inverse);
-  if constexpr (Format::kOffset) offset = fma(neg(params.offset(g, sub)), inverse, offset);
-  return {by, fma(set(-kZeroPoint<Format>), by, offset)};
+    scale = params.scale(g, sub);
+  if constexpr (Format::kOffset) plus = fma(set(-1.0F), round(mul(params.offset(g, sub), parts)), plus);
+  const F by = round(mul(scale, parts));
+  return {by, fma(set(-kZeroPoint<Format>), by, plus)};
 }
 
 /// The codes of a group of 16 rows and 32 columns as WideOf<Format>'s.
@@ -468,7 +471,10 @@ void widen(const uint8_t* panel, int64_t cols, uint8_t* out) {
 
 template <class Format>
 constexpr Widening widening() {
-  if constexpr (Format::kSuper || Format::kSub == 16 || (kWidensTables && Format::kTable != nullptr))
+  // Ternary types have one scale for 256 weights as they are.
+  constexpr bool kTernary = Format::kSub == 32 && Format::kBits == 2;
+  constexpr bool kOfTable = kWidensTables && Format::kTable != nullptr;
+  if constexpr ((Format::kSuper && !kTernary) || Format::kSub == 16 || kOfTable)
     return {widen<Format>, int8_run<WideOf<Format>>, PanelLayout<WideOf<Format>>::bytes};
   return {};
 }
@@ -513,7 +519,11 @@ void prepare_int8(const float* x, int64_t cols, int64_t count, uint8_t* out) {
     case 8:
       return prepare_int8_tile<8>(x, cols, count, out);
     default:
+#if defined(LISSOM_PREPARE_TILE)  // the target has prepare_tile(), for all tokens of a tile together
+      return prepare_tile(x, cols, count, out);
+#else
       return prepare_int8_tile<12>(x, cols, count, out);
+#endif
   }
 }
 

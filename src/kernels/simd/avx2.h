@@ -210,17 +210,15 @@ inline B bits(B x) {
 inline B orb(B x, B y) {
   return {_mm256_or_si256(x.a, y.a), _mm256_or_si256(x.b, y.b)};
 }
+inline __m256i pairs16(__m256 x) {
+  const __m256i n = _mm256_cvtps_epi32(x);
+  return _mm256_or_si256(_mm256_and_si256(n, _mm256_set1_epi32(0xffff)), _mm256_slli_epi32(n, 16));
+}
 inline __m256i affine8(__m256i x, __m256 by, __m256 plus) {
-  const __m256i byte = _mm256_set1_epi32(255);
-  const auto rounded = [&](__m256i codes) {
-    return _mm256_cvtps_epi32(_mm256_fmadd_ps(_mm256_cvtepi32_ps(codes), by, plus));
-  };
-  const __m256i a = rounded(_mm256_and_si256(x, byte));
-  const __m256i b = rounded(_mm256_and_si256(_mm256_srli_epi32(x, 8), byte));
-  const __m256i c = rounded(_mm256_and_si256(_mm256_srli_epi32(x, 16), byte));
-  const __m256i d = rounded(_mm256_srli_epi32(x, 24));
-  const __m256i low = _mm256_or_si256(a, _mm256_slli_epi32(b, 8));
-  return _mm256_or_si256(low, _mm256_or_si256(_mm256_slli_epi32(c, 16), _mm256_slli_epi32(d, 24)));
+  const __m256i m = pairs16(by), b = pairs16(plus), low = _mm256_set1_epi16(255);
+  const __m256i even = _mm256_add_epi16(_mm256_mullo_epi16(_mm256_and_si256(x, low), m), b);
+  const __m256i odd = _mm256_add_epi16(_mm256_mullo_epi16(_mm256_srli_epi16(x, 8), m), b);
+  return _mm256_or_si256(_mm256_srli_epi16(even, 8), _mm256_andnot_si256(low, odd));
 }
 inline void store_affine(uint8_t* p, B x, F by, F plus) {
   storeb(p, {affine8(x.a, by.a, plus.a), affine8(x.b, by.b, plus.b)});

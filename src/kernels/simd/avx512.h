@@ -188,18 +188,15 @@ inline B bits(B x) {
 inline B orb(B x, B y) {
   return {_mm512_or_si512(x.v, y.v)};
 }
+inline __m512i pairs16(F x) {
+  const __m512i n = _mm512_cvtps_epi32(x.v);
+  return _mm512_or_si512(_mm512_and_si512(n, _mm512_set1_epi32(0xffff)), _mm512_slli_epi32(n, 16));
+}
 inline void store_affine(uint8_t* p, B x, F by, F plus) {
-  const __m512i byte = _mm512_set1_epi32(255);
-  const auto rounded = [&](__m512i codes) {
-    return _mm512_cvtps_epi32(_mm512_fmadd_ps(_mm512_cvtepi32_ps(codes), by.v, plus.v));
-  };
-  const __m512i a = rounded(_mm512_and_si512(x.v, byte));
-  const __m512i b = rounded(_mm512_and_si512(_mm512_srli_epi32(x.v, 8), byte));
-  const __m512i c = rounded(_mm512_and_si512(_mm512_srli_epi32(x.v, 16), byte));
-  const __m512i d = rounded(_mm512_srli_epi32(x.v, 24));
-  const __m512i low = _mm512_or_si512(a, _mm512_slli_epi32(b, 8));
-  const __m512i high = _mm512_or_si512(_mm512_slli_epi32(c, 16), _mm512_slli_epi32(d, 24));
-  storeb(p, {_mm512_or_si512(low, high)});
+  const __m512i m = pairs16(by), b = pairs16(plus), low = _mm512_set1_epi16(255);
+  const __m512i even = _mm512_add_epi16(_mm512_mullo_epi16(_mm512_and_si512(x.v, low), m), b);
+  const __m512i odd = _mm512_add_epi16(_mm512_mullo_epi16(_mm512_srli_epi16(x.v, 8), m), b);
+  storeb(p, {_mm512_or_si512(_mm512_srli_epi16(even, 8), _mm512_andnot_si512(low, odd))});
 }
 struct Table {
   __m512i v;

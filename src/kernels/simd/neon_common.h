@@ -243,15 +243,15 @@ inline B bits(B x) {
 inline B orb(B x, B y) {
   return {vorrq_u8(x.a, y.a), vorrq_u8(x.b, y.b), vorrq_u8(x.c, y.c), vorrq_u8(x.d, y.d)};
 }
+inline uint16x8_t pairs16(float32x4_t x) {
+  const uint32x4_t n = vreinterpretq_u32_s32(vcvtnq_s32_f32(x));
+  return vreinterpretq_u16_u32(vsliq_n_u32(n, n, 16));
+}
 inline uint8x16_t affine4(uint8x16_t x, float32x4_t by, float32x4_t plus) {
-  const uint32x4_t byte = vdupq_n_u32(255), words = vreinterpretq_u32_u8(x);
-  const auto rounded = [&](uint32x4_t codes) {
-    return vcvtnq_u32_f32(vfmaq_f32(plus, vcvtq_f32_u32(codes), by));
-  };
-  const uint32x4_t a = rounded(vandq_u32(words, byte)), b = rounded(vandq_u32(vshrq_n_u32(words, 8), byte));
-  const uint32x4_t c = rounded(vandq_u32(vshrq_n_u32(words, 16), byte)), d = rounded(vshrq_n_u32(words, 24));
-  const uint32x4_t low = vorrq_u32(a, vshlq_n_u32(b, 8));
-  return vreinterpretq_u8_u32(vorrq_u32(low, vorrq_u32(vshlq_n_u32(c, 16), vshlq_n_u32(d, 24))));
+  const uint16x8_t m = pairs16(by), b = pairs16(plus), words = vreinterpretq_u16_u8(x);
+  const uint16x8_t even = vmlaq_u16(b, vandq_u16(words, vdupq_n_u16(255)), m);
+  const uint16x8_t odd = vmlaq_u16(b, vshrq_n_u16(words, 8), m);
+  return vreinterpretq_u8_u16(vsriq_n_u16(odd, even, 8));
 }
 inline void store_affine(uint8_t* p, B x, F by, F plus) {
   storeb(p, {affine4(x.a, by.a, plus.a), affine4(x.b, by.b, plus.b), affine4(x.c, by.c, plus.c),

@@ -15,22 +15,37 @@ uint32_t word_at(const uint8_t* p) {
   std::memcpy(&w, p, 4);
   return w;
 }
-void or_word(uint8_t* p, uint32_t w) {
-  w |= word_at(p);
-  std::memcpy(p, &w, 4);
+/// Some bits of each code of a group: 8 / width steps of four codes together make a word of a lane.
+struct Plane {
+  int64_t at;      ///< bytes from the group's start
+  int bit, width;  ///< the lowest of the codes' bits, how many
+};
+/// Bits 0-3 (or 0-1, or all 8), then what is above.
+template <int Bits>
+constexpr std::array<Plane, Bits == 2 || Bits == 4 || Bits == 8 ? 1 : 2> planes() {
+  if constexpr (Bits == 3)
+    return {{{0, 0, 2}, {128, 2, 1}}};
+  else if constexpr (Bits == 5 || Bits == 6)
+    return {{{0, 0, 4}, {256, 4, Bits - 4}}};
+  else
+    return {{{0, 0, Bits}}};
 }
 
-/// Four codes of one row, a byte each, into planes of the group: bits 0-3 (or 0-1, or all 8), then what is
-/// above.
+/// steps: a group's codes, a byte each, [8 steps of four][lane].
 template <int Bits>
-void put_codes(uint8_t* group, int step, int64_t lane, uint32_t codes) {
-  uint8_t* at = group + 4 * lane;
-  if constexpr (Bits == 8) or_word(at + step * 64, codes);
-  if constexpr (Bits >= 4 && Bits < 8) or_word(at + step / 2 * 64, (codes & 0x0f0f0f0fU) << (step % 2 * 4));
-  if constexpr (Bits < 4) or_word(at + step / 4 * 64, (codes & 0x03030303U) << (step % 4 * 2));
-  if constexpr (Bits == 3) or_word(at + 128, (codes >> 2 & 0x01010101U) << step);
-  if constexpr (Bits == 5) or_word(at + 256, (codes >> 4 & 0x01010101U) << step);
-  if constexpr (Bits == 6) or_word(at + 256 + step / 4 * 64, (codes >> 4 & 0x03030303U) << (step % 4 * 2));
+void put_codes(const uint32_t (&steps)[8][kPanelRows], uint8_t* group) {
+  for (const Plane& plane : planes<Bits>()) {
+    const int together = 8 / plane.width;
+    const uint32_t mask = ((1U << plane.width) - 1U) * 0x01010101U;
+    for (int i = 0; i < plane.width; ++i) {
+      uint32_t words[kPanelRows] = {};
+      for (int j = 0; j < together; ++j) {
+        for (int64_t lane = 0; lane < kPanelRows; ++lane)
+          words[lane] |= (steps[i * together + j][lane] >> plane.bit & mask) << (j * plane.width);
+      }
+      std::memcpy(group + plane.at + 64 * i, words, sizeof words);
+    }
+  }
 }
 template <int Bits>
 uint32_t get_codes(const uint8_t* group, int step, int64_t lane) {
@@ -66,35 +81,38 @@ struct GroupPlace {
 };
 
 template <class Format>
-void pack_panel(const std::byte* rows, int64_t row_bytes, int64_t n_rows, int64_t cols, uint8_t* panel) {
+void put_scales(const UnpackedBlock& block, int g, int64_t lane, const GroupPlace<Format>& at, uint8_t* panel) {
   using Layout = PanelLayout<Format>;
+  if constexpr (kSubScales<Format>) {
+    for (int s = 0; s < 2; ++s) std::memcpy(panel + at.d + 32 * s + 2 * lane, &block.sub_d[2 * g + s], 2);
+  } else {
+    std::memcpy(panel + at.d + 2 * lane, &block.d, 2);
+  }
+  if constexpr (Format::kOffset) std::memcpy(panel + at.m + 2 * lane, &block.m, 2);
+  for (int64_t s = 0; Format::kSuper && s < Layout::kSubs; ++s) {
+    uint8_t* sub = panel + at.sub + s * 16 * Layout::kFields + lane;
+    const int64_t i = g * Layout::kSubs + s;
+    *sub = static_cast<uint8_t>(block.sub_scale[i]);
+    if constexpr (Format::kOffset) sub[16] = block.sub_min[i];
+  }
+}
+
+template <class Format>
+void pack_panel(const std::byte* rows, int64_t row_bytes, int64_t n_rows, int64_t cols, uint8_t* panel) {
   constexpr int kGroups = Format::kWeights / 32;
-  for (int64_t lane = 0; lane < n_rows; ++lane) {
-    const auto* src = reinterpret_cast<const uint8_t*>(rows + lane * row_bytes);
-    for (int64_t b = 0; b < cols / Format::kWeights; ++b, src += Format::kBytes) {
-      UnpackedBlock block;
-      Format::unpack(src, block);
+  const auto* src = reinterpret_cast<const uint8_t*>(rows);
+  uint32_t steps[kGroups][8][kPanelRows] = {};
+  UnpackedBlock block;
+  for (int64_t b = 0; b < cols / Format::kWeights; ++b, src += Format::kBytes) {
+    for (int64_t lane = 0; lane < n_rows; ++lane) {
+      Format::unpack(src + lane * row_bytes, block);
       for (int g = 0; g < kGroups; ++g) {
-        const GroupPlace<Format> at(b * kGroups + g);
-        if constexpr (kSubScales<Format>) {
-          for (int s = 0; s < 2; ++s) std::memcpy(panel + at.d + 32 * s + 2 * lane, &block.sub_d[2 * g + s], 2);
-        } else {
-          std::memcpy(panel + at.d + 2 * lane, &block.d, 2);
-        }
-        if constexpr (Format::kOffset) std::memcpy(panel + at.m + 2 * lane, &block.m, 2);
-        if constexpr (Format::kSuper) {
-          for (int64_t s = 0; s < Layout::kSubs; ++s) {
-            uint8_t* sub = panel + at.sub + s * 16 * Layout::kFields + lane;
-            const int64_t i = g * Layout::kSubs + s;
-            *sub = static_cast<uint8_t>(block.sub_scale[i]);
-            if constexpr (Format::kOffset) sub[16] = block.sub_min[i];
-          }
-        }
-        for (int step = 0; step < 8; ++step) {
-          put_codes<Format::kBits>(panel + at.codes, step, lane, word_at(block.codes + 32 * g + 4 * step));
-        }
+        put_scales<Format>(block, g, lane, GroupPlace<Format>(b * kGroups + g), panel);
+        for (int step = 0; step < 8; ++step) steps[g][step][lane] = word_at(block.codes + 32 * g + 4 * step);
       }
     }
+    for (int g = 0; g < kGroups; ++g)
+      put_codes<Format::kBits>(steps[g], panel + GroupPlace<Format>(b * kGroups + g).codes);
   }
 }
 

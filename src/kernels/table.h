@@ -150,12 +150,12 @@ struct PanelLayout {
   /// have one group less. A super chunk is a super-block.
   static constexpr int64_t kChunkGroups = Format::kSuper ? 8 : 2;
   static constexpr int64_t kScaleBytes = f32_scale<Format>() ? 64 : 32;  ///< of 16 rows
-  /// Plain: per group and sub-block 16 scales (f16, or what kScaleBytes says), then per group 16 f16 offsets. Super:
-  /// the same for d and m, once, then for each group and sub-block 16 int8 scales (16 uint8 minima).
-  static constexpr int64_t kParamBytes = ((Format::kSuper ? kScaleBytes * kFields + 8 * kSubs * 16 * kFields
-                                                          : 2 * kScaleBytes * kFields * kSubs) +
-                                          63) /
-                                         64 * 64;
+  /// Plain: per group and sub-block 16 scales (f16, or what kScaleBytes says), then per group 16 f16 offsets.
+  /// Super: the same for d and m, once, then for each group and sub-block 16 int8 scales (16 uint8 minima).
+  static constexpr int64_t kParamBytes =
+      ((Format::kSuper ? kScaleBytes * kFields + 8 * kSubs * 16 * kFields : 2 * kScaleBytes * kFields * kSubs) +
+       63) /
+      64 * 64;
   static constexpr int64_t kChunkBytes = kParamBytes + kChunkGroups * kCodeBytes;
   static constexpr int64_t bytes(int64_t cols) {
     const int64_t groups = cols / 32;

@@ -106,8 +106,8 @@ class Cases {
                       [&matrix, in, y] { matrix.run_panels(0, 2, in, nullptr, y, nullptr); }});
   }
 
-  /// Panels that are made wider for many tokens, and the product by wide ones: of a type of super-blocks, and of
-  /// one without.
+  /// Panels that are made wider for many tokens, and the product by wide ones: of a type of super-blocks, and
+  /// of one without.
   void widenings() {
     const PreparedInput in = prepared(Input::int8, 12, floats(12 * kColumns));
     float* y = floats(12 * kRows);

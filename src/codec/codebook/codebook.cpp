@@ -85,17 +85,26 @@ CodebookTarget codebook_target([[maybe_unused]] Target target) {
 }  // namespace
 
 Codebook::Codebook(const CodebookSpec& spec) : dims_(spec.dims), base_(spec.base) {
-  const int numbers = power(base_, dims_), half = power(base_, dims_ / 2);
-  std::vector<int> points;
+  const int numbers = power(base_, dims_);
   place_.assign(static_cast<size_t>(numbers), UINT16_MAX);
   for (int n = 0; n < numbers; ++n)
     if (spec.set[n / 64] >> (n % 64) & 1U) {
-      place_[static_cast<size_t>(n)] = static_cast<uint16_t>(points.size());
-      points.push_back(n);
+      place_[static_cast<size_t>(n)] = static_cast<uint16_t>(words_.size());
       words_.push_back(word_of(n, base_, dims_));
     }
-  assert(static_cast<int>(points.size()) == spec.points);
+  assert(static_cast<int>(words_.size()) == spec.points);
+}
+
+const PointWord* Codebook::nearest() const {
+  std::call_once(once_, [this] { find_nearest(); });
+  return nearest_.data();
+}
+
+void Codebook::find_nearest() const {
+  const int numbers = power(base_, dims_), half = power(base_, dims_ / 2);
   const std::vector<uint8_t> distance = half_distances(base_, dims_);
+  std::vector<int> points;
+  for (const PointWord word : words_) points.push_back(number_of(word, base_, dims_));
   nearest_.resize(static_cast<size_t>(numbers) * kNearest);
   std::vector<uint32_t> order(points.size());  // distance and place
   for (int n = 0; n < numbers; ++n) {
@@ -201,21 +210,47 @@ void CodebookCodec::pack(const BlockGrid& grid, const int8_t* codes, std::byte* 
   set_block(stored_params(grid), out, block);
 }
 
+const CodebookCodec::Levels& CodebookCodec::levels() const {
+  std::call_once(levels_once_, [this] {
+    // The other shift's levels are the negated ones in reverse.
+    for (int point = 0; point < spec_.points; ++point) {
+      uint64_t plain = 0, shifted = 0;
+      for (int i = 0; i < spec_.dims; ++i) {
+        const int at = static_cast<int>(codebook().word(point) >> (4 * i) & 15U);
+        const auto byte = [i](float level) {
+          return static_cast<uint64_t>(static_cast<uint8_t>(static_cast<int8_t>(level))) << (8 * i);
+        };
+        plain |= byte(spec_.levels[at]);
+        if (spec_.shifts != ShiftBits::none) shifted |= byte(-spec_.levels[2 - at]);
+      }
+      levels_.plain.push_back(plain);
+      levels_.shifted.push_back(shifted);
+    }
+  });
+  return levels_;
+}
+
 void CodebookCodec::unpack(const std::byte* block, BlockGrid& grid, int8_t* codes) const {
-  const Codebook& book = codebook();
+  constexpr uint64_t kOnes = 0x0101010101010101U;
+  const Levels& of = levels();
   CodebookParams params;
   CodebookCodes in;
   get_block(block, params, in);
   expand(spec_, params, grid);
-  for (int i = 0; i < 256; ++i) {
-    const auto at = static_cast<int>(book.word(in.point[i / spec_.dims]) >> (4 * (i % spec_.dims)) & 15U);
-    bool negative = false;
-    if (spec_.signs != SignBits::none) negative = in.signs[i / 8] >> (i % 8) & 1U;
-    if (spec_.shifts == ShiftBits::sub) negative = params.negative >> (i / spec_.sub) & 1U;
-    if (spec_.shifts == ShiftBits::eight) negative = in.signs[i / 8] != 0;
-    const bool mirrored = negative && spec_.shifts != ShiftBits::none;
-    const auto level = static_cast<int8_t>(spec_.levels[mirrored ? 2 - at : at]);
-    codes[i] = static_cast<int8_t>(negative ? -level : level);
+  for (int o = 0; o < 32; ++o) {
+    bool shifted = false;
+    if (spec_.shifts == ShiftBits::sub) shifted = params.negative >> (8 * o / spec_.sub) & 1U;
+    if (spec_.shifts == ShiftBits::eight) shifted = in.signs[o] != 0;
+    const std::vector<uint64_t>& points = shifted ? of.shifted : of.plain;
+    uint64_t eight =
+        spec_.dims == 8 ? points[in.point[o]] : points[in.point[2 * o]] | points[in.point[2 * o + 1]] << 32;
+    if (spec_.signs != SignBits::none) {
+      // Bit k alone in byte k, then 1 in each byte that has one. Magnitudes are not 0, so no byte carries.
+      uint64_t minus = in.signs[o] * kOnes & 0x8040201008040201U;
+      minus = (minus + 0x7f * kOnes) >> 7 & kOnes;
+      eight = (eight ^ minus * 255) + minus;
+    }
+    std::memcpy(codes + 8 * o, &eight, 8);
   }
 }
 

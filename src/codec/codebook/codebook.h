@@ -61,21 +61,25 @@ struct CodebookCodes {
 /// A point's levels, four bits each from the first on: a place among the levels.
 using PointWord = uint32_t;
 
-/// A grid made ready for use: built once, at the first use of the codec.
+/// A grid made ready for use: built once, at the first use of the codec; what only rounding needs, when it is
+/// needed.
 class Codebook {
  public:
   explicit Codebook(const CodebookSpec& spec);
   static constexpr int kNearest = 24;  ///< candidates of each number
   /// Of each number (any combination of levels) the nearest points of the grid, the nearest first.
-  [[nodiscard]] const PointWord* nearest() const { return nearest_.data(); }
+  [[nodiscard]] const PointWord* nearest() const;
   [[nodiscard]] PointWord word(int point) const { return words_[static_cast<size_t>(point)]; }
   /// The place in the grid of the point with these levels.
   [[nodiscard]] uint16_t find(PointWord word) const;
 
  private:
+  void find_nearest() const;
   int dims_, base_;
-  std::vector<PointWord> words_, nearest_;
+  std::vector<PointWord> words_;
   std::vector<uint16_t> place_;  ///< by number
+  mutable std::once_flag once_;
+  mutable std::vector<PointWord> nearest_;
 };
 
 class CodebookCodec : public BlockCodec {
@@ -104,9 +108,16 @@ class CodebookCodec : public BlockCodec {
   virtual void get_block(const std::byte* block, CodebookParams& params, CodebookCodes& codes) const = 0;
 
  private:
+  /// Each point's levels, a byte each, as they are and with the other shift.
+  struct Levels {
+    std::vector<uint64_t> plain, shifted;
+  };
+  [[nodiscard]] const Levels& levels() const;
+
   CodebookSpec spec_;
-  mutable std::once_flag once_;
+  mutable std::once_flag once_, levels_once_;
   mutable const Codebook* book_ = nullptr;
+  mutable Levels levels_;
 };
 
 /// Layout gives: Block, kSpec, get and set between a Block and its parameters and codes.

@@ -43,8 +43,8 @@ constexpr float scale_factor() {
   else
     return 1.0F;
 }
-/// What panels become for a prompt (docs/kernels.md), no codec's blocks: codes of 8 bits with an F32 scale for each
-/// 32 weights, and what types of super-blocks become: for all of their 256.
+/// What panels become for a prompt (docs/kernels.md), no codec's blocks: codes of 8 bits with an F32 scale for
+/// each 32 weights, and what types of super-blocks become: for all of their 256.
 struct WideBlock {
   static constexpr int kBits = 8, kZeroShift = 7, kSub = 32;
   static constexpr bool kOffset = false, kSuper = false;
@@ -96,9 +96,34 @@ inline void nibbles(const uint8_t* qs, uint8_t* codes) {
 }
 /// Adds bit i of a 32-bit mask to code i, at the given position.
 inline void add_bits(const uint8_t* mask, int position, uint8_t* codes) {
-  uint32_t bits;
-  std::memcpy(&bits, mask, 4);
-  for (int i = 0; i < 32; ++i) codes[i] = static_cast<uint8_t>(codes[i] | ((bits >> i & 1U) << position));
+  for (int i = 0; i < 4; ++i) {
+    // Bit k of a byte alone in byte k of eight, then brought to the byte's lowest place.
+    uint64_t bits = mask[i] * 0x0101010101010101U & 0x8040201008040201U, eight;
+    bits = (bits + 0x7f7f7f7f7f7f7f7fU) >> 7 & 0x0101010101010101U;
+    std::memcpy(&eight, codes + 8 * i, 8);
+    eight |= bits << position;
+    std::memcpy(codes + 8 * i, &eight, 8);
+  }
+}
+/// n codes: `width` bits of each of n bytes, from bit `first` on.
+inline void fields(const uint8_t* p, int n, int first, int width, uint8_t* codes) {
+  for (int i = 0; i < n; ++i) codes[i] = static_cast<uint8_t>(p[i] >> first & ((1 << width) - 1));
+}
+/// The same as further bits of codes, at the given position.
+inline void add_fields(const uint8_t* p, int n, int first, int width, int position, uint8_t* codes) {
+  for (int i = 0; i < n; ++i)
+    codes[i] = static_cast<uint8_t>(codes[i] | (p[i] >> first & ((1 << width) - 1)) << position);
+}
+/// 64 weights to each 32 bytes of nibbles: the low halves are the first 32.
+inline void nibbles_of_64(const uint8_t* qs, uint8_t* codes) {
+  for (int i = 0; i < 4; ++i) {
+    fields(qs + 32 * i, 32, 0, 4, codes + 64 * i);
+    fields(qs + 32 * i, 32, 4, 4, codes + 64 * i + 32);
+  }
+}
+/// 128 weights to each 32 bytes of 2-bit codes, 32 in each place of the bytes.
+inline void pairs_of_128(const uint8_t* qs, uint8_t* codes) {
+  for (int i = 0; i < 8; ++i) fields(qs + i / 4 * 32, 32, 2 * (i % 4), 2, codes + 32 * i);
 }
 /// Eight 6-bit scales and eight 6-bit minima in 12 bytes, as Q4_K and Q5_K hold them.
 inline void scales_and_minima(const uint8_t* s, UnpackedBlock& out) {

@@ -16,7 +16,7 @@ struct Q2_K {
       out.sub_scale[i] = static_cast<int8_t>(p[i] & 15);
       out.sub_min[i] = p[i] >> 4;
     }
-    for (int i = 0; i < 256; ++i) out.codes[i] = p[16 + i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3;
+    blocks::pairs_of_128(p + 16, out.codes);
   }
 };
 

@@ -17,10 +17,8 @@ struct Q3_K {
       const int high = s[8 + i % 4] >> (i / 4 * 2) & 3;
       out.sub_scale[i] = static_cast<int8_t>((low | high << 4) - 32);
     }
-    for (int i = 0; i < 256; ++i) {
-      const int low = p[32 + i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3;
-      out.codes[i] = static_cast<uint8_t>(low | (p[i % 32] >> (i / 32) & 1) << 2);
-    }
+    blocks::pairs_of_128(p + 32, out.codes);
+    for (int i = 0; i < 8; ++i) blocks::add_fields(p, 32, i, 1, 2, out.codes + 32 * i);
   }
 };
 

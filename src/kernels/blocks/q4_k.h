@@ -13,7 +13,7 @@ struct Q4_K {
     out.d = blocks::half_at(p);
     out.m = blocks::half_at(p + 2);
     blocks::scales_and_minima(p + 4, out);
-    for (int i = 0; i < 256; ++i) out.codes[i] = p[16 + i / 64 * 32 + i % 32] >> (i % 64 / 32 * 4) & 15;
+    blocks::nibbles_of_64(p + 16, out.codes);
   }
 };
 

@@ -13,10 +13,8 @@ struct Q5_K {
     out.d = blocks::half_at(p);
     out.m = blocks::half_at(p + 2);
     blocks::scales_and_minima(p + 4, out);
-    for (int i = 0; i < 256; ++i) {
-      const int low = p[48 + i / 64 * 32 + i % 32] >> (i % 64 / 32 * 4) & 15;
-      out.codes[i] = static_cast<uint8_t>(low | (p[16 + i % 32] >> (i / 32) & 1) << 4);
-    }
+    blocks::nibbles_of_64(p + 48, out.codes);
+    for (int i = 0; i < 8; ++i) blocks::add_fields(p + 16, 32, i, 1, 4, out.codes + 32 * i);
   }
 };
 

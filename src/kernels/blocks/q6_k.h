@@ -12,11 +12,9 @@ struct Q6_K {
   static void unpack(const uint8_t* p, UnpackedBlock& out) {
     out.d = blocks::half_at(p + 208);
     std::memcpy(out.sub_scale, p + 192, 16);
-    for (int i = 0; i < 256; ++i) {
-      const int low = p[i / 128 * 64 + i % 64] >> (i % 128 / 64 * 4) & 15;
-      const int high = p[128 + i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3;
-      out.codes[i] = static_cast<uint8_t>(low | high << 4);
-    }
+    for (int i = 0; i < 4; ++i) blocks::fields(p + i / 2 * 64, 64, 4 * (i % 2), 4, out.codes + 64 * i);
+    for (int i = 0; i < 8; ++i)
+      blocks::add_fields(p + 128 + i / 4 * 32, 32, 2 * (i % 4), 2, 4, out.codes + 32 * i);
   }
 };
 

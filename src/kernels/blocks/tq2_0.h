@@ -12,7 +12,7 @@ struct TQ2_0 {
   static void unpack(const uint8_t* p, UnpackedBlock& out) {
     out.d = blocks::half_at(p + 64);
     std::memset(out.sub_scale, 1, sizeof out.sub_scale);
-    for (int i = 0; i < 256; ++i) out.codes[i] = p[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3;
+    blocks::pairs_of_128(p, out.codes);
   }
 };
 

@@ -204,11 +204,14 @@ inline B orb(B a, B b) {
   for (int i = 0; i < 64; ++i) a.v[i] |= b.v[i];
   return a;
 }
-/// Of each byte its lane's factor times it, plus its lane's summand, all in 16 bits: the upper 8. Both are integers
-/// below 2^31, or NaN, which makes a lane's bytes any.
+/// Of each byte its lane's factor times it, plus its lane's summand, all in 16 bits: the upper 8. Both are
+/// integers below 2^31, or NaN, which makes a lane's bytes any.
 inline void store_affine(uint8_t* p, B a, F by, F plus) {
-  const auto low16 = [](float x) { return std::isnan(x) ? 0U : static_cast<uint32_t>(static_cast<int32_t>(x)); };
-  for (int i = 0; i < 64; ++i) p[i] = static_cast<uint8_t>((a.v[i] * low16(by.v[i / 4]) + low16(plus.v[i / 4])) >> 8);
+  const auto low16 = [](float x) {
+    return std::isnan(x) ? 0U : static_cast<uint32_t>(static_cast<int32_t>(x));
+  };
+  for (int i = 0; i < 64; ++i)
+    p[i] = static_cast<uint8_t>((a.v[i] * low16(by.v[i / 4]) + low16(plus.v[i / 4])) >> 8);
 }
 struct Table {
   uint8_t v[16];

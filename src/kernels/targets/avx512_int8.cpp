@@ -4,7 +4,8 @@
 // clang-format on
 #define LISSOM_PREPARE_TILE
 
-/// The largest magnitude of 32 values, in each lane that of two; a NaN or an infinity is larger than all numbers.
+/// The largest magnitude of 32 values, in each lane that of two; a NaN or an infinity is larger than all
+/// numbers.
 inline __m512i magnitudes(const float* x) {
   const __m512i sign = _mm512_set1_epi32(static_cast<int>(0x80000000U));
   const auto absolute = [&](const float* p) { return _mm512_andnot_si512(sign, _mm512_loadu_si512(p)); };
@@ -41,8 +42,8 @@ inline void quantize_groups(const float* const (&x)[12], uint8_t* group) {
   alignas(64) float by[16];
   _mm512_store_ps(by, inverse);
 
-  // In each 128 bits of a token's codes as 16 bits: four columns of the first half of the group, then four of the
-  // second.
+  // In each 128 bits of a token's codes as 16 bits: four columns of the first half of the group, then four of
+  // the second.
   const auto codes = [&](int t) {
     const __m512 b = _mm512_set1_ps(by[t]);
     return _mm512_packs_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x[t]), b)),

@@ -23,8 +23,9 @@ int64_t panels_of(int64_t rows) {
   return (rows + kPanelRows - 1) / kPanelRows;
 }
 
-/// Memory at a multiple of 64 bytes, out of chunks that ask for huge pages: with pages of 4 KiB, looking up
-/// addresses takes as long as reading the weights of one token. A chunk goes when the last matrix in it does.
+/// Zeroed memory at a multiple of 64 bytes, out of fresh chunks that ask for huge pages: with pages of 4 KiB,
+/// looking up addresses takes as long as reading the weights of one token. A chunk goes when the last matrix in
+/// it does.
 class Buffer {
  public:
   static Result<Buffer> make(uint64_t bytes) {
@@ -314,7 +315,7 @@ class LowRankMatrix final : public MatrixBase {
   Factors factors_;
 };
 
-/// A zeroed buffer of `panels` panels, filled in parallel by pack(panel, rows of it, destination).
+/// A buffer of `panels` panels, filled in parallel by pack(panel, rows of it, destination).
 template <class Function>
 Result<Buffer> fill_panels(ThreadPool& pool, int64_t rows, int64_t panel_bytes, Function pack) {
   const int64_t panels = panels_of(rows);
@@ -324,9 +325,7 @@ Result<Buffer> fill_panels(ThreadPool& pool, int64_t rows, int64_t panel_bytes, 
   LISSOM_TRY(Buffer data, Buffer::make(static_cast<uint64_t>(panels * panel_bytes)));
   pool.parallel_for(panels, 8, [&](int64_t begin, int64_t end, int) {
     for (int64_t p = begin; p < end; ++p) {
-      uint8_t* out = data.data() + p * panel_bytes;
-      std::memset(out, 0, static_cast<size_t>(panel_bytes));
-      pack(p, std::min(kPanelRows, rows - p * kPanelRows), out);
+      pack(p, std::min(kPanelRows, rows - p * kPanelRows), data.data() + p * panel_bytes);
     }
   });
   return data;

@@ -38,10 +38,14 @@ class TokenFisher {
   virtual ~TokenFisher() = default;
   /// By a linear's weight: one number for each token.
   using ByWeight = std::map<WeightId, std::vector<float>>;
-  /// Reads one sequence: mean squares over the outputs of ∂(-Σ log p(y))/∂output, each position's y drawn from
-  /// the model's own prediction by `seed`. An estimate, whose expectation is the trace divided by the outputs;
-  /// experts of a mixture have none.
-  [[nodiscard]] virtual Result<ByWeight> pass(std::span<const int32_t> tokens, uint64_t seed) = 0;
+  /// By a linear's weight: Σ over tokens of g·gᵀ, outputs × outputs, of gradients g by its outputs.
+  using Moments = std::map<WeightId, std::vector<float>>;
+  /// Reads one sequence: mean squares over the outputs of g = ∂(-Σ log p(y))/∂output, each position's y drawn
+  /// from the model's own prediction by `seed`. An estimate, whose expectation is the trace divided by the
+  /// outputs; experts of a mixture have none. To the moments that are there, those of this pass are added where
+  /// they are finite; null: none are wanted.
+  [[nodiscard]] virtual Result<ByWeight> pass(std::span<const int32_t> tokens, uint64_t seed,
+                                              Moments* moments) = 0;
 };
 
 struct EngineOptions {

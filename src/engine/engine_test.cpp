@@ -175,7 +175,7 @@ std::map<WeightId, std::vector<double>> expected(TokenFisher& fisher, std::span<
   constexpr int kDraws = 2000;
   std::map<WeightId, std::vector<double>> mean;
   for (int d = 0; d < kDraws; ++d) {
-    const auto found = fisher.pass(tokens, static_cast<uint64_t>(d));
+    const auto found = fisher.pass(tokens, static_cast<uint64_t>(d), nullptr);
     EXPECT_TRUE(found);
     for (const auto& [weight, values] : *found) {
       EXPECT_EQ(values.size(), tokens.size());
@@ -279,22 +279,60 @@ TEST(TokenFisher, OfTheHeadIsTheVarianceOfItsDraw) {
   }
 }
 
+/// Their diagonals add up to the tokens' means of squares; no moment is larger than its diagonal allows.
+TEST(TokenFisher, MomentsAreThoseOfTheGradients) {
+  const TinyModel model = tiny_model({});
+  const auto fisher = engine::make_token_fisher(model.checkpoint, {.threads = 1, .bf16 = false});
+  ASSERT_TRUE(fisher);
+  const Graph& graph = model.checkpoint.graph;
+  const WeightId down = graph.find_weight("blk.0.ffn_down.weight"),
+                 gate = graph.find_weight("blk.1.ffn_gate.weight");
+  TokenFisher::Moments moments;
+  for (const WeightId id : {down, gate}) {
+    const auto rows = static_cast<size_t>(graph.weights[static_cast<size_t>(id)].shape.rows());
+    moments[id].resize(rows * rows);
+  }
+  std::map<WeightId, double> expected;
+  for (const uint64_t seed : {1, 2}) {
+    const auto found = (*fisher)->pass(std::vector<int32_t>{5, 60, 33}, seed, &moments);
+    ASSERT_TRUE(found);
+    for (const auto& [id, sum] : moments) {
+      const auto outputs = static_cast<double>(graph.weights[static_cast<size_t>(id)].shape.rows());
+      for (const float mean : found->at(id)) expected[id] += outputs * double{mean};
+    }
+  }
+  EXPECT_EQ(moments.size(), 2);
+  for (const auto& [id, sum] : moments) {
+    const auto rows = static_cast<size_t>(graph.weights[static_cast<size_t>(id)].shape.rows());
+    double trace = 0;
+    for (size_t i = 0; i < rows; ++i) {
+      trace += double{sum[i * rows + i]};
+      for (size_t j = 0; j < rows; ++j) {
+        EXPECT_FLOAT_EQ(sum[i * rows + j], sum[j * rows + i]);
+        EXPECT_LE(double{sum[i * rows + j]} * double{sum[i * rows + j]},
+                  1.0001 * double{sum[i * rows + i]} * double{sum[j * rows + j]} + 1e-20);
+      }
+    }
+    EXPECT_NEAR(trace / expected.at(id), 1.0, 1e-4);
+  }
+}
+
 TEST(TokenFisher, IsTheSameForTheSameSeed) {
   const TinyModel model = tiny_model({});
   const auto fisher = engine::make_token_fisher(model.checkpoint, {.threads = 1});
   ASSERT_TRUE(fisher);
   const std::vector<int32_t> tokens = {5, 60, 33};
-  const auto one = *(*fisher)->pass(tokens, 1);
-  EXPECT_EQ(*(*fisher)->pass(tokens, 1), one);
-  EXPECT_NE(*(*fisher)->pass(tokens, 2), one);
+  const auto one = *(*fisher)->pass(tokens, 1, nullptr);
+  EXPECT_EQ(*(*fisher)->pass(tokens, 1, nullptr), one);
+  EXPECT_NE(*(*fisher)->pass(tokens, 2, nullptr), one);
 }
 
 TEST(TokenFisher, RefusesWhatItCannotRead) {
   const TinyModel model = tiny_model({});
   const auto fisher = engine::make_token_fisher(model.checkpoint, {.threads = 1});
   ASSERT_TRUE(fisher);
-  EXPECT_FALSE((*fisher)->pass({}, 0));
-  EXPECT_FALSE((*fisher)->pass(std::vector<int32_t>{3, 96}, 0));
+  EXPECT_FALSE((*fisher)->pass({}, 0, nullptr));
+  EXPECT_FALSE((*fisher)->pass(std::vector<int32_t>{3, 96}, 0, nullptr));
   EXPECT_FALSE(engine::make_token_fisher(
       tiny_model({.causal = false, .tied = false, .pooling = Pooling::cls}).checkpoint, {}));
 }

@@ -17,6 +17,14 @@ std::vector<float> row_means_of_squares(const Tensor& gradient) {
   return {data, data + means.numel()};
 }
 
+void add_moments(const Tensor& gradient, std::vector<float>& sum) {
+  const c10::NoGradGuard no_gradients;
+  const int64_t outputs = gradient.size(1);
+  const Tensor g = gradient.to(at::kFloat), of_pass = at::matmul(g.t(), g);
+  if (!at::isfinite(of_pass).all().item<bool>()) return;
+  at::from_blob(sum.data(), {outputs, outputs}, at::kFloat).add_(of_pass);
+}
+
 class LibTorchTokenFisher final : public TokenFisher {
  public:
   LibTorchTokenFisher(Predictor model, bool bf16)
@@ -26,18 +34,21 @@ class LibTorchTokenFisher final : public TokenFisher {
         weights_(bf16 ? in_bf16(model.weights) : std::move(model.weights)),
         bf16_(bf16) {}
 
-  Result<ByWeight> pass(std::span<const int32_t> ids, uint64_t seed) override {
-    return guarded([&] { return run(ids, seed); });
+  Result<ByWeight> pass(std::span<const int32_t> ids, uint64_t seed, Moments* moments) override {
+    return guarded([&] { return run(ids, seed, moments); });
   }
 
  private:
-  Result<ByWeight> run(std::span<const int32_t> ids, uint64_t seed) const {
+  Result<ByWeight> run(std::span<const int32_t> ids, uint64_t seed, Moments* moments) const {
     LISSOM_CHECK(check_tokens(*checkpoint_, ids, 1));
     ByWeight found;
-    const auto tap = [&found](const LinearOp& op, const Tensor& made) {
+    const auto tap = [&found, moments](const LinearOp& op, const Tensor& made) {
       if (!made.requires_grad()) return;
-      made.register_hook(
-          [&found, weight = op.weight](const Tensor& g) { found[weight] = row_means_of_squares(g); });
+      made.register_hook([&found, moments, weight = op.weight](const Tensor& g) {
+        found[weight] = row_means_of_squares(g);
+        if (moments == nullptr) return;
+        if (const auto sum = moments->find(weight); sum != moments->end()) add_moments(g, sum->second);
+      });
     };
     Values values;
     std::vector<Segment> segments =

@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 
+#include "base/bits.h"
 #include "base/half.h"
 #include "codec/codebook/target.h"
 #include "codec/search/search.h"
@@ -231,7 +232,6 @@ const CodebookCodec::Levels& CodebookCodec::levels() const {
 }
 
 void CodebookCodec::unpack(const std::byte* block, BlockGrid& grid, int8_t* codes) const {
-  constexpr uint64_t kOnes = 0x0101010101010101U;
   const Levels& of = levels();
   CodebookParams params;
   CodebookCodes in;
@@ -245,10 +245,8 @@ void CodebookCodec::unpack(const std::byte* block, BlockGrid& grid, int8_t* code
     uint64_t eight =
         spec_.dims == 8 ? points[in.point[o]] : points[in.point[2 * o]] | points[in.point[2 * o + 1]] << 32;
     if (spec_.signs != SignBits::none) {
-      // Bit k alone in byte k, then 1 in each byte that has one. Magnitudes are not 0, so no byte carries.
-      uint64_t minus = in.signs[o] * kOnes & 0x8040201008040201U;
-      minus = (minus + 0x7f * kOnes) >> 7 & kOnes;
-      eight = (eight ^ minus * 255) + minus;
+      const uint64_t minus = bytes_of_bits(in.signs[o]);
+      eight = (eight ^ minus * 255) + minus;  // magnitudes are not 0, so no byte carries
     }
     std::memcpy(codes + 8 * o, &eight, 8);
   }

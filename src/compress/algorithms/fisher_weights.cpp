@@ -35,7 +35,8 @@ void normalize(std::vector<float>& weights) {
 }  // namespace
 
 Result<FisherWeights> FisherWeights::collect(const Checkpoint& checkpoint, const Engine& engine,
-                                             std::span<const Batch> chunks, int threads,
+                                             std::span<const Batch> chunks,
+                                             const std::set<std::string>& coupled, int threads,
                                              const Progress& progress) {
   FisherWeights weights;
   if (chunks.empty()) return weights;
@@ -44,11 +45,17 @@ Result<FisherWeights> FisherWeights::collect(const Checkpoint& checkpoint, const
   weights.tokens_ = static_cast<int64_t>(chunks.front().tokens.size());
   const auto tokens = static_cast<size_t>(weights.tokens_);
   std::map<WeightId, std::vector<float>> by_weight;
+  TokenFisher::Moments moments;
+  for (const auto& [id, label] : labels) {
+    const Weight& weight = checkpoint.graph.weights[static_cast<size_t>(id)];
+    const auto rows = static_cast<size_t>(weight.shape.rows());
+    if (coupled.contains(weight.name)) moments[id].resize(rows * rows);
+  }
   std::vector<uint8_t> known(chunks.size(), 1);
   for (size_t c = 0; c < chunks.size(); ++c) {
     if (progress.stop_requested()) return tl::unexpected(Error{ErrorKind::cancelled, "stopped"});
     progress.report("gradients", static_cast<int64_t>(c), static_cast<int64_t>(chunks.size()));
-    LISSOM_TRY(const TokenFisher::ByWeight found, reader->pass(chunks[c].tokens, c));
+    LISSOM_TRY(const TokenFisher::ByWeight found, reader->pass(chunks[c].tokens, c, &moments));
     if (!all_finite(found)) {
       known[c] = 0;
       continue;
@@ -60,6 +67,8 @@ Result<FisherWeights> FisherWeights::collect(const Checkpoint& checkpoint, const
       std::ranges::copy(values, all.begin() + static_cast<ptrdiff_t>(c * tokens));
     }
   }
+  for (auto& [weight, values] : moments)
+    weights.moments_[checkpoint.graph.weights[static_cast<size_t>(weight)].name] = std::move(values);
   for (auto& [weight, values] : by_weight) {
     normalize(values);
     std::vector<float>& sum = weights.roots_[labels.at(weight)];

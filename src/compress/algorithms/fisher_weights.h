@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -13,16 +14,19 @@
 
 namespace lissom {
 
-/// Of the chunks of a text, for each input of linears that carries no weights itself (runtime::is_weighed).
+/// Of the chunks of a text, for each input of linears that carries no weights itself (runtime::is_weighed); and
+/// for some of these linears, which of their outputs' errors go together.
 class FisherWeights {
  public:
   /// Every token alike.
   FisherWeights() = default;
   /// Reads each chunk forwards and back. A chunk whose gradients are not finite has its tokens alike, as have
-  /// inputs of experts. Linears that share an input share its weights: the mean of theirs. Memory: the engine's
-  /// (distill_memory() is enough), and a float for each token and input.
+  /// inputs of experts. Linears that share an input share its weights: the mean of theirs. `coupled`: tensors
+  /// whose moments() are wanted. Memory: the engine's (distill_memory() is enough), a float for each token and
+  /// input, and the moments.
   [[nodiscard]] static Result<FisherWeights> collect(const Checkpoint& checkpoint, const Engine& engine,
-                                                     std::span<const Batch> chunks, int threads,
+                                                     std::span<const Batch> chunks,
+                                                     const std::set<std::string>& coupled, int threads,
                                                      const Progress& progress);
 
   /// x (rows × cols), the input under this label of one chunk's tokens, each row times the root of its token's
@@ -30,12 +34,18 @@ class FisherWeights {
   /// the chunk has tokens, they are every so-many-th from the first on. Valid until the next call.
   [[nodiscard]] const float* weigh(const std::string& label, size_t chunk, const float* x, int64_t rows,
                                    int64_t cols);
+  /// Σ g·gᵀ over all tokens of the gradients by a tensor's outputs (rows × rows); empty: not known.
+  [[nodiscard]] std::span<const float> moments(const std::string& tensor) const {
+    const auto found = moments_.find(tensor);
+    return found == moments_.end() ? std::span<const float>() : std::span<const float>(found->second);
+  }
   [[nodiscard]] bool knows(const std::string& label) const { return roots_.contains(label); }
 
  private:
   std::map<std::string, std::vector<float>> roots_;  ///< chunks × tokens
   int64_t tokens_ = 0;                               ///< of a chunk
   std::vector<float> weighed_;
+  std::map<std::string, std::vector<float>> moments_;  ///< by tensor
 };
 
 }  // namespace lissom

@@ -28,7 +28,7 @@ class Table final : public testing::FakeEngine {
    public:
     Reader(const Checkpoint& checkpoint, const std::vector<std::vector<float>>& chunks)
         : checkpoint_(checkpoint), chunks_(chunks) {}
-    Result<ByWeight> pass(std::span<const int32_t> tokens, uint64_t) override {
+    Result<ByWeight> pass(std::span<const int32_t> tokens, uint64_t, Moments*) override {
       EXPECT_EQ(tokens.size(), size_t{kTokens});
       ByWeight found;
       for (const Op& op : checkpoint_.graph.ops)
@@ -63,7 +63,7 @@ class FisherWeightsTest : public ::testing::Test {
     return chunks;
   }();
   FisherWeights collect(const std::vector<std::vector<float>>& table) {
-    return FisherWeights::collect(checkpoint_, Table(table), chunks_, 1, {}).value();
+    return FisherWeights::collect(checkpoint_, Table(table), chunks_, {}, 1, {}).value();
   }
   std::string label_ = [this] {
     for (const Op& op : checkpoint_.graph.ops)

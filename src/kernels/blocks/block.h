@@ -21,6 +21,8 @@
 #include <cstring>
 #include <type_traits>
 
+#include "base/bits.h"
+
 namespace lissom::kernels {
 
 struct UnpackedBlock {
@@ -97,11 +99,9 @@ inline void nibbles(const uint8_t* qs, uint8_t* codes) {
 /// Adds bit i of a 32-bit mask to code i, at the given position.
 inline void add_bits(const uint8_t* mask, int position, uint8_t* codes) {
   for (int i = 0; i < 4; ++i) {
-    // Bit k of a byte alone in byte k of eight, then brought to the byte's lowest place.
-    uint64_t bits = mask[i] * 0x0101010101010101U & 0x8040201008040201U, eight;
-    bits = (bits + 0x7f7f7f7f7f7f7f7fU) >> 7 & 0x0101010101010101U;
+    uint64_t eight;
     std::memcpy(&eight, codes + 8 * i, 8);
-    eight |= bits << position;
+    eight |= bytes_of_bits(mask[i]) << position;
     std::memcpy(codes + 8 * i, &eight, 8);
   }
 }

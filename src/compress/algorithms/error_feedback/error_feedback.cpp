@@ -28,9 +28,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kJudgeEvery = 10;       // one chunk of so many is held out
-constexpr double kMostBits = 8;          // a codec with as many loses too little
-constexpr const char* kRatio = "ratio";  // in a journal's note
+constexpr size_t kJudgeEvery = 10;                  // one chunk of so many is held out
+constexpr double kMostBits = 8;                     // a codec with as many loses too little
+constexpr int64_t kMostMoments = int64_t{1} << 30;  // bytes of outputs' second moments
+constexpr const char* kRatio = "ratio";             // in a journal's note
 
 /// Tensors of one input, as it counts for them.
 struct Group {
@@ -76,6 +77,22 @@ std::vector<Group> groups_of(const Checkpoint& checkpoint, const Plan& plan, int
   return groups;
 }
 
+/// Whose rows are coupled: of codebooks, where errors are large enough for it to pay, and with no more outputs
+/// than inputs, whose moments the tokens of a text tell; while all their moments fit kMostMoments.
+std::set<std::string> coupled_tensors(const std::vector<Group>& groups) {
+  std::set<std::string> coupled;
+  int64_t bytes = 0;
+  for (const Group& group : groups)
+    for (const PlanEntry* entry : group.entries) {
+      const int64_t rows = entry->shape.rows(), more = rows * rows * static_cast<int64_t>(sizeof(float));
+      if (rows > entry->shape.cols()) continue;
+      if (bytes + more > kMostMoments) continue;
+      bytes += more;
+      coupled.insert(entry->tensor);
+    }
+  return coupled;
+}
+
 class Work {
  public:
   Work(const Checkpoint& checkpoint, const Plan& plan, const Means& means, const fs::path& state,
@@ -103,7 +120,7 @@ class Work {
     LISSOM_TRY(const bool finished, resume());
     if (!finished && options_.engine != nullptr) {
       LISSOM_TRY(fisher_, FisherWeights::collect(checkpoint_, *options_.engine, chunks_.batches,
-                                                 options_.threads, progress_));
+                                                 coupled_tensors(groups_), options_.threads, progress_));
     }
     if (!finished) LISSOM_CHECK(work());
     for (size_t i = 0; i < journal_->entries().size(); i += parts()) report(journal_->entries()[i]);
@@ -121,7 +138,7 @@ class Work {
     std::string dampings;
     for (const double d : options_.dampings) dampings += fmt::format("{} ", d);
     return fmt::format(
-        R"({{"lissom_error_feedback":4,"key":"{}","chunks":{},"context":{},"dampings":"{}","refinements":{},"token_limit":{},"fisher":{},"latents":{}}})",
+        R"({{"lissom_error_feedback":5,"key":"{}","chunks":{},"context":{},"dampings":"{}","refinements":{},"token_limit":{},"fisher":{},"latents":{}}})",
         options_.key, chunks_.batches.size(), chunks_.context, dampings, options_.refinements,
         options_.token_limit, options_.engine != nullptr, options_.latents);
   }
@@ -299,8 +316,9 @@ class Work {
       moments = &zero;
     }
     const BlockCodec& codec = *find_block_codec(entry.codec);
-    const FeedbackMatrix rounded = feed_back(pool_, codec, entry.shape.rows(), weights, importance, *moments,
-                                             options_.dampings, options_.refinements);
+    const FeedbackMatrix rounded =
+        feed_back(pool_, codec, entry.shape.rows(), weights, importance, *moments,
+                  fisher_.moments(entry.tensor), options_.dampings, options_.refinements);
     JournalEntry done = entry_of(entry.tensor, rounded.bytes);
     done.has_importance = !importance.empty();
     const ErrorSums sums = measure_rows(codec, entry.shape.rows(), weights, rounded.bytes, [&](int64_t) {
@@ -308,9 +326,9 @@ class Work {
     });
     done.relative_error = sums.relative();
     done.weighted_relative_error = sums.weighted_relative();
-    done.note = fmt::format("{} {:.6f}; damping {:.4g}, {} of {} rows are the search's", kRatio,
+    done.note = fmt::format("{} {:.6f}; damping {:.4g}, {}{} of {} rows are the search's", kRatio,
                             rounded.plain > 0 ? rounded.judged / rounded.plain : 1.0, rounded.damping,
-                            rounded.searched_rows, entry.shape.rows());
+                            rounded.coupled ? "rows coupled, " : "", rounded.searched_rows, entry.shape.rows());
     std::vector<JournalEntry> written{std::move(done)};
     LISSOM_CHECK(writer_->append(rounded.bytes));
     if (options_.latents) {
@@ -409,17 +427,21 @@ void remove_feedback_state(const fs::path& state) {
 
 uint64_t error_feedback_memory(const Checkpoint& checkpoint, const Plan& plan, int64_t tokens) {
   int64_t left = 0;
-  uint64_t widest = 0, matrix = 0;
-  for (const Group& group : groups_of(checkpoint, plan, left))
+  uint64_t widest = 0, matrix = 0, outputs = 0;
+  const std::vector<Group> groups = groups_of(checkpoint, plan, left);
+  const std::set<std::string> coupled = coupled_tensors(groups);
+  for (const Group& group : groups)
     for (const PlanEntry* entry : group.entries) {
-      const auto cols = static_cast<uint64_t>(entry->shape.cols());
+      const auto cols = static_cast<uint64_t>(entry->shape.cols()),
+                 rows = static_cast<uint64_t>(entry->shape.rows());
       widest = std::max(widest, cols);
       matrix = std::max(matrix, static_cast<uint64_t>(entry->shape.elements()));
+      if (coupled.contains(entry->tensor)) outputs += rows * rows;
     }
-  const uint64_t carried = static_cast<uint64_t>(tokens * checkpoint.config.width) * sizeof(float);
+  const uint64_t carried = static_cast<uint64_t>(tokens * checkpoint.config.width);
   // Two moments of three inputs of a stage, the factor and what it is made from; weights, errors, two attempts
-  // and their latents.
-  return carried + 8 * widest * widest * sizeof(float) + 5 * matrix * sizeof(float);
+  // and their latents, or those of one whose rows are coupled, with their targets.
+  return (carried + outputs + 8 * widest * widest + 6 * matrix) * sizeof(float);
 }
 
 }  // namespace lissom

@@ -126,7 +126,7 @@ class Rising final : public testing::FakeEngine {
     class Reader final : public TokenFisher {
      public:
       explicit Reader(const Checkpoint& checkpoint) : checkpoint_(checkpoint) {}
-      Result<ByWeight> pass(std::span<const int32_t> tokens, uint64_t) override {
+      Result<ByWeight> pass(std::span<const int32_t> tokens, uint64_t, Moments*) override {
         std::vector<float> places(tokens.size());
         std::iota(places.begin(), places.end(), 0.0F);
         ByWeight found;

@@ -217,7 +217,7 @@ TEST(FeedBack, HostileMomentsStillGiveTheSearchOrBetter) {
         moments.fit = moments.judge = coupled_moments(pool, kCols, 500, 14);
         moments.fit.row(5)[5] = 1e20F;
       }
-      const FeedbackMatrix found = feed_back(pool, codec, kRows, w, {}, moments, dampings, 1);
+      const FeedbackMatrix found = feed_back(pool, codec, kRows, w, {}, moments, {}, dampings, 1);
       EXPECT_LE(found.judged, found.plain) << name << kind;
       EXPECT_LE(found.searched_rows, kRows);
       std::vector<float> back(w.size());
@@ -239,11 +239,82 @@ TEST(FeedBack, NoRowIsWorseOnWhatItIsJudgedBy) {
   const InputMoments moments{coupled_moments(pool, kCols, 300, 16), coupled_moments(pool, kCols, 40, 99)};
   const BlockCodec& codec = *find_block_codec("IQ3_S");
   const double dampings[] = {0.001, 1.0};
-  const FeedbackMatrix found = feed_back(pool, codec, kRows, w, diagonal(moments.fit), moments, dampings, 1);
+  const FeedbackMatrix found =
+      feed_back(pool, codec, kRows, w, diagonal(moments.fit), moments, {}, dampings, 1);
   EXPECT_LE(found.judged, found.plain);
   EXPECT_NEAR(found.judged, output_error(pool, codec, w, found.bytes, moments.judge), 1e-3 * found.judged);
   EXPECT_NEAR(found.plain, output_error(pool, codec, w, plain(codec, w, diagonal(moments.fit)), moments.judge),
               1e-3 * found.plain);
+}
+
+/// tr(G·E·H·Eᵀ), as it is written.
+double coupled_error(const BlockCodec& codec, std::span<const float> w, const std::vector<std::byte>& bytes,
+                     const SquareMatrix& g, const SquareMatrix& h) {
+  const int64_t rows = g.n, n = h.n;
+  std::vector<float> error(w.size());
+  codec.decode_blocks(bytes.data(), rows * n / codec.block_weights(), error.data());
+  for (size_t i = 0; i < error.size(); ++i) error[i] = w[i] - error[i];
+  double sum = 0;
+  for (int64_t r = 0; r < rows; ++r) {
+    std::vector<double> by_h(static_cast<size_t>(n));
+    for (int64_t i = 0; i < n; ++i)
+      for (int64_t j = 0; j < n; ++j)
+        by_h[static_cast<size_t>(j)] += double{error[static_cast<size_t>(r * n + i)]} * double{h.row(i)[j]};
+    for (int64_t s = 0; s < rows; ++s) {
+      double product = 0;
+      for (int64_t j = 0; j < n; ++j)
+        product += by_h[static_cast<size_t>(j)] * double{error[static_cast<size_t>(s * n + j)]};
+      sum += double{g.row(r)[s]} * product;
+    }
+  }
+  return sum;
+}
+
+TEST(FeedBack, CoupledRowsMakeUpForEachOther) {
+  constexpr int64_t kRows = 96, kCols = 256;
+  ThreadPool pool(2);
+  const std::vector<float> w = gaussian(kRows * kCols, 31);
+  const SquareMatrix h = coupled_moments(pool, kCols, 2000, 32);
+  const SquareMatrix g = coupled_moments(pool, kRows, 2000, 33);
+  const InputMoments moments{h, h};
+  std::vector<float> outputs;
+  for (int64_t r = 0; r < kRows; ++r) outputs.insert(outputs.end(), g.row(r), g.row(r) + kRows);
+  const double dampings[] = {0.1};
+  for (const char* name : {"IQ2_S", "IQ3_S", "Q4_0"}) {
+    const BlockCodec& codec = *find_block_codec(name);
+    const FeedbackMatrix alone = feed_back(pool, codec, kRows, w, {}, moments, {}, dampings, 1);
+    const FeedbackMatrix coupled = feed_back(pool, codec, kRows, w, {}, moments, outputs, dampings, 1);
+    EXPECT_FALSE(alone.coupled);
+    EXPECT_TRUE(coupled.coupled);
+    EXPECT_EQ(coupled.searched_rows, 0);
+    EXPECT_LT(coupled.judged, 0.9 * coupled.plain);
+    EXPECT_LT(coupled_error(codec, w, coupled.bytes, g, h), 0.98 * coupled_error(codec, w, alone.bytes, g, h))
+        << name;
+  }
+}
+
+TEST(FeedBack, OutputsOfNoUseCoupleNothing) {
+  constexpr int64_t kRows = 40, kCols = 256;
+  ThreadPool pool(2);
+  const std::vector<float> w = gaussian(kRows * kCols, 34);
+  const SquareMatrix h = coupled_moments(pool, kCols, 2000, 35);
+  const InputMoments moments{h, h};
+  const BlockCodec& codec = *find_block_codec("IQ2_S");
+  const double dampings[] = {0.1};
+  const FeedbackMatrix alone = feed_back(pool, codec, kRows, w, {}, moments, {}, dampings, 1);
+  std::vector<float> outputs(kRows * kRows);
+  const auto same = [&](const char* which) {
+    const FeedbackMatrix found = feed_back(pool, codec, kRows, w, {}, moments, outputs, dampings, 1);
+    EXPECT_FALSE(found.coupled) << which;
+    EXPECT_EQ(found.bytes, alone.bytes) << which;
+  };
+  same("zeros");
+  for (int64_t r = 0; r < kRows; ++r) outputs[static_cast<size_t>(r * kRows + r)] = NAN;
+  same("NaN");
+  for (int64_t r = 0; r < kRows; ++r) outputs[static_cast<size_t>(r * kRows + r)] = -1;
+  same("indefinite");
+  outputs.pop_back();
+  same("another size");
 }
 
 /// Latents, rounded on the grids of `bytes`.
@@ -272,7 +343,7 @@ TEST(Rounding, OnItsGridLatentsRoundToWhatFeedbackFound) {
     const auto* codec = dynamic_cast<const BlockCodec*>(each);
     if (codec == nullptr || codec->block_bytes() >= codec->block_weights() || codec->round_width() > 1)
       continue;
-    const FeedbackMatrix found = feed_back(pool, *codec, kRows, w, importance, moments, dampings, 1);
+    const FeedbackMatrix found = feed_back(pool, *codec, kRows, w, importance, moments, {}, dampings, 1);
     ASSERT_EQ(found.latents.size(), w.size());
     EXPECT_EQ(on_grids(*codec, found.latents, importance, found.bytes), found.bytes) << codec->name();
   }

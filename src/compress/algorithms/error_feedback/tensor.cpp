@@ -74,9 +74,9 @@ bool encode_with_feedback(const PlanEntry& entry, std::span<const float> weights
   if (blocks == nullptr) return encode_columns(pool, codec, entry.shape, weights, moments, parts);
   moments.judge = moments.fit;
   const double damping = damping_of(blocks->round_width());
-  parts.assign(
-      1, feed_back(pool, *blocks, entry.shape.rows(), weights, importance, moments, std::span(&damping, 1), 1)
-             .bytes);
+  parts.assign(1, feed_back(pool, *blocks, entry.shape.rows(), weights, importance, moments, {},
+                            std::span(&damping, 1), 1)
+                      .bytes);
   return true;
 }
 

@@ -88,7 +88,7 @@ Result<Hessians> collect_second_moments(const Checkpoint& checkpoint, const Toke
   }
   FisherWeights fisher;
   if (options.engine != nullptr) {
-    LISSOM_TRY(fisher, FisherWeights::collect(checkpoint, *options.engine, batches,
+    LISSOM_TRY(fisher, FisherWeights::collect(checkpoint, *options.engine, batches, {},
                                               options.calibration.runtime.threads, progress));
   }
   ThreadPool pool(options.calibration.runtime.threads);

@@ -118,7 +118,7 @@ TEST_F(ErrorFeedback, AStoppedRunGoesOnToTheSameBytes) {
   EXPECT_EQ(run(state).value().resumed_tensors, 0);
 }
 
-/// Lets each token of a text count as much as its place.
+/// Lets each token of a text count as much as its place, and outputs that lie side by side go together.
 class Rising final : public testing::FakeEngine {
  public:
   [[nodiscard]] Result<std::unique_ptr<TokenFisher>> token_fisher(const Checkpoint& checkpoint,
@@ -126,7 +126,16 @@ class Rising final : public testing::FakeEngine {
     class Reader final : public TokenFisher {
      public:
       explicit Reader(const Checkpoint& checkpoint) : checkpoint_(checkpoint) {}
-      Result<ByWeight> pass(std::span<const int32_t> tokens, uint64_t, Moments*) override {
+      Result<ByWeight> pass(std::span<const int32_t> tokens, uint64_t, Moments* moments) override {
+        for (auto& [weight, sum] : *moments) {
+          const auto rows =
+              static_cast<size_t>(checkpoint_.graph.weights[static_cast<size_t>(weight)].shape.rows());
+          for (size_t r = 0; r < rows; ++r) {
+            sum[r * rows + r] += 2;
+            if (r > 0) sum[r * rows + r - 1] += 0.9F;
+            if (r > 0) sum[(r - 1) * rows + r] += 0.9F;
+          }
+        }
         std::vector<float> places(tokens.size());
         std::iota(places.begin(), places.end(), 0.0F);
         ByWeight found;
@@ -151,6 +160,22 @@ TEST_F(ErrorFeedback, TokensCountAsTheEngineSays) {
   EXPECT_NE(bytes_of(folder_ / "weighed"), bytes_of(folder_ / "alike"));
   EXPECT_EQ(run(folder_ / "alike").value().resumed_tensors, 0)
       << "those of a run without the engine are others";
+}
+
+TEST_F(ErrorFeedback, RowsAreCoupledWhereOutputsAreNotMoreThanInputs) {
+  const Rising engine;
+  options_.engine = &engine;
+  const FeedbackResult done = run(folder_ / "coupled").value();
+  int coupled = 0, alone = 0;
+  for (const FeedbackTensor& tensor : done.tensors) {
+    const auto index = checkpoint_.tensors->find(tensor.tensor);
+    const Shape& shape = checkpoint_.tensors->tensors()[static_cast<size_t>(index)].shape;
+    const bool expected = shape.rows() <= shape.cols();
+    EXPECT_EQ(tensor.note.find("rows coupled") != std::string::npos, expected) << tensor.tensor << tensor.note;
+    ++(expected ? coupled : alone);
+  }
+  EXPECT_GT(coupled, 0);
+  EXPECT_GT(alone, 0);
 }
 
 TEST_F(ErrorFeedback, AChunkThatIsNotFiniteIsLeftOut) {

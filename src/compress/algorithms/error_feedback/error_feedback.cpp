@@ -77,16 +77,15 @@ std::vector<Group> groups_of(const Checkpoint& checkpoint, const Plan& plan, int
   return groups;
 }
 
-/// Whose rows are coupled: of codebooks, where errors are large enough for it to pay, and with no more outputs
-/// than inputs, whose moments the tokens of a text tell; while all their moments fit kMostMoments.
+/// Whose rows are coupled: of matrices with no more outputs than inputs, in the order of the model, as many as
+/// have moments that fit kMostMoments together.
 std::set<std::string> coupled_tensors(const std::vector<Group>& groups) {
   std::set<std::string> coupled;
   int64_t bytes = 0;
   for (const Group& group : groups)
     for (const PlanEntry* entry : group.entries) {
       const int64_t rows = entry->shape.rows(), more = rows * rows * static_cast<int64_t>(sizeof(float));
-      if (rows > entry->shape.cols()) continue;
-      if (bytes + more > kMostMoments) continue;
+      if (rows > entry->shape.cols() || bytes + more > kMostMoments) continue;
       bytes += more;
       coupled.insert(entry->tensor);
     }

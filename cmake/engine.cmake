@@ -18,6 +18,11 @@ target_include_directories(lissom_engine_objects SYSTEM PUBLIC ${LISSOM_TORCH}/i
 target_compile_definitions(lissom_engine_objects PRIVATE LISSOM_TORCH_VERSION="${torch_version}")
 target_link_libraries(lissom_engine_objects PUBLIC lissom ${LISSOM_TORCH}/lib/libtorch_cpu.so
   ${LISSOM_TORCH}/lib/libc10.so)
+# A torch for GPUs keeps their kernels in a library that nothing here names: loading it is what registers them.
+if(EXISTS "${LISSOM_TORCH}/lib/libtorch_cuda.so")
+  target_link_libraries(lissom_engine_objects PUBLIC -Wl,--push-state,--no-as-needed
+    ${LISSOM_TORCH}/lib/libtorch_cuda.so ${LISSOM_TORCH}/lib/libc10_cuda.so -Wl,--pop-state)
+endif()
 lissom_compile_options(lissom_engine_objects)
 lissom_optimize(lissom_engine_objects -O1)
 

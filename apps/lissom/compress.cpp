@@ -195,6 +195,11 @@ void add_compress(CLI::App& app, int& exit_code) {
       .show_default()
       .one_of({"auto", "always", "never"});
   verb.option("--ram", a->ram, "Memory that learning may take: 6GB; else what is free");
+  verb.option(
+          "--device", a->job.device,
+          "Where gradients of error feedback and learning are computed: cpu, or with a LibTorch for GPUs cuda, "
+          "cuda:1")
+      .show_default();
   verb.option("--calib", a->calib,
               "Text for the importance statistics, or none; else the model samples its own");
   verb.option("--calib-chunks", a->job.calib_chunks, "At most so many chunks of 512 tokens; 0: all of the text")

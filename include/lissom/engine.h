@@ -51,12 +51,18 @@ class TokenFisher {
 struct EngineOptions {
   int threads = 0;   ///< 0: the number of physical cores
   bool bf16 = true;  ///< products and attention round their inputs to BF16; sums and gradients stay F32
+  /// Of a TokenFisher: holds the weights of one block at a time, reads them anew for each pass forwards and
+  /// back, and runs each block twice. To the same numbers.
+  bool by_block = false;
 };
 
 class Engine {
  public:
   virtual ~Engine() = default;
   [[nodiscard]] virtual std::string description() const = 0;  ///< "LibTorch 2.13.0 (CPU)"
+  /// Where all that is made from now on computes: "cpu", as at first, "cuda", "cuda:1". Errors: another name
+  /// (bad_input), or no such device here (unsupported).
+  [[nodiscard]] virtual Result<void> use(const std::string& device) = 0;
   /// The graph in F32 over one sequence: logits, or hidden states where there are none, as rows × width.
   /// `positions`: how many the sequence may come to hold, by which longrope chooses its divisors.
   [[nodiscard]] virtual Result<std::vector<float>> forward(const Checkpoint& checkpoint,
@@ -71,7 +77,8 @@ class Engine {
 };
 
 /// Loads the plugin: the file that the environment's LISSOM_ENGINE names, else liblissom_engine.so beside the
-/// program or in ../lib/lissom from there. The error says where it was looked for and how to build it.
-[[nodiscard]] Result<std::shared_ptr<const Engine>> load_engine();
+/// program or in ../lib/lissom from there. The error says where it was looked for and how to build it; or what
+/// Engine::use() has against `device`.
+[[nodiscard]] Result<std::shared_ptr<const Engine>> load_engine(const std::string& device = "cpu");
 
 }  // namespace lissom

@@ -224,6 +224,8 @@ using Op = std::variant<EmbedOp, LinearOp, NormOp, RopeOp, AttentionOp, Relative
 /// The values that an op reads, and the one that it makes.
 [[nodiscard]] std::vector<ValueId> inputs_of(const Op& op);
 [[nodiscard]] ValueId output_of(const Op& op);
+/// The weights that an op names, optional ones that a checkpoint may lack included.
+[[nodiscard]] std::vector<WeightId> weights_of(const Op& op);
 
 struct Graph {
   std::vector<Weight> weights;

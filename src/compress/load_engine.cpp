@@ -29,7 +29,7 @@ void spin_briefly() {
 
 }  // namespace
 
-Result<std::shared_ptr<const Engine>> load_engine() {
+Result<std::shared_ptr<const Engine>> load_engine(const std::string& device) {
   std::string tried;
   for (const fs::path& place : places()) {
     std::error_code code;
@@ -44,7 +44,9 @@ Result<std::shared_ptr<const Engine>> load_engine() {
       return unsupported("the engine " + place.string() + " does not load: " + ::dlerror());
     auto* create = reinterpret_cast<Engine* (*)()>(::dlsym(library, "lissom_engine_create"));
     if (create == nullptr) return unsupported(place.string() + ": not lissom's engine");
-    return std::shared_ptr<const Engine>(create());
+    const std::shared_ptr<Engine> engine(create());
+    LISSOM_CHECK(engine->use(device));
+    return engine;
   }
   return unsupported("the engine (LibTorch) is not here: looked for " + tried + "; `make engine` builds it");
 }

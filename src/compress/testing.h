@@ -91,6 +91,7 @@ class FakeEngine : public Engine {
                                                    std::span<const int32_t>, int64_t) const override {
     return unsupported("no forward here");
   }
+  [[nodiscard]] Result<void> use(const std::string&) override { return {}; }
   [[nodiscard]] Result<std::unique_ptr<Distiller>> distiller(const Checkpoint&,
                                                              const EngineOptions&) const override {
     return unsupported("no distiller here");

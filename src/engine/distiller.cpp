@@ -19,11 +19,13 @@ constexpr int64_t kSoftmaxRows = 8;
 
 class LibTorchDistiller final : public Distiller {
  public:
-  LibTorchDistiller(Predictor teacher, bool bf16)
+  /// `weights`: in F32.
+  LibTorchDistiller(Predictor teacher, Weights weights, bool bf16)
       : checkpoint_(std::move(teacher.checkpoint)),
         forward_(std::move(teacher.forward)),
         head_(teacher.head),
-        student_(std::move(teacher.weights)),
+        device_(teacher.device),
+        student_(std::move(weights)),
         bf16_(bf16) {
     teacher_ = bf16 ? in_bf16(student_) : student_;
   }
@@ -41,7 +43,7 @@ class LibTorchDistiller final : public Distiller {
 
   std::span<const float> take_gradient(WeightId weight) override {
     Tensor& student = student_[static_cast<size_t>(weight)];
-    taken_ = student.grad().defined() ? student.grad().to(at::kFloat).contiguous() : Tensor();
+    taken_ = student.grad().defined() ? student.grad().to(at::kCPU, at::kFloat).contiguous() : Tensor();
     student.mutable_grad().reset();
     if (!taken_.defined()) return {};
     return {taken_.const_data_ptr<float>(), static_cast<size_t>(taken_.numel())};
@@ -54,7 +56,7 @@ class LibTorchDistiller final : public Distiller {
  private:
   Result<double> run(std::span<const int32_t> ids, int64_t sequences) {
     LISSOM_CHECK(check_tokens(*checkpoint_, ids, sequences));
-    const Tokens tokens = tokens_of(ids, sequences);
+    const Tokens tokens = tokens_of(ids, sequences, device_);
 
     Values values;
     {
@@ -63,13 +65,14 @@ class LibTorchDistiller final : public Distiller {
     }
     const Tensor target = values.at(head_.in);
     values.clear();
-    std::vector<Segment> segments =
-        run_segments(checkpoint_->graph, forward_, head_.op, student_, tokens, bf16_, values);
+    std::vector<Segment> segments = cut(checkpoint_->graph, head_.op);
+    for (Segment& segment : segments) segment.run(forward_, student_, tokens, bf16_, values);
     const Tensor hidden = values.at(head_.in).detach();
     Tensor gradient = at::empty_like(hidden);
     const double loss = head(hidden, target, gradient);
     if (!std::isfinite(loss)) return loss;
-    backward(segments, head_.in, gradient);
+    Values gradients{{head_.in, gradient}};
+    for (; !segments.empty(); segments.pop_back()) segments.back().backward(gradients);
     return loss;
   }
 
@@ -80,7 +83,8 @@ class LibTorchDistiller final : public Distiller {
     const int64_t rows = hidden.size(0);
     Tensor& weight = student_[static_cast<size_t>(head_.weight)];
     const Tensor matrix = weight.detach().to(bf16_ ? at::kBFloat16 : at::kFloat);
-    Tensor of_weight = weight.requires_grad() ? at::zeros(weight.sizes(), at::kFloat) : Tensor();
+    Tensor of_weight =
+        weight.requires_grad() ? at::zeros(weight.sizes(), weight.options().dtype(at::kFloat)) : Tensor();
     Tensor of_bias;
     if (head_.bias >= 0 && student_[static_cast<size_t>(head_.bias)].requires_grad())
       of_bias = at::zeros_like(student_[static_cast<size_t>(head_.bias)]);
@@ -128,6 +132,7 @@ class LibTorchDistiller final : public Distiller {
   std::unique_ptr<const Checkpoint> checkpoint_;  ///< what forward_ refers to
   Forward forward_;
   Head head_;
+  at::Device device_;
   Weights student_, teacher_;
   bool bf16_;
   Tensor taken_;
@@ -135,9 +140,11 @@ class LibTorchDistiller final : public Distiller {
 
 }  // namespace
 
-Result<std::unique_ptr<Distiller>> make_distiller(const Checkpoint& teacher, const EngineOptions& options) {
-  LISSOM_TRY(Predictor model, load_predictor(teacher, options));
-  return std::make_unique<LibTorchDistiller>(std::move(model), options.bf16);
+Result<std::unique_ptr<Distiller>> make_distiller(const Checkpoint& teacher, const at::Device& device,
+                                                  const EngineOptions& options) {
+  LISSOM_TRY(Predictor model, make_predictor(teacher, device, options));
+  LISSOM_TRY(Weights weights, load_weights(*model.checkpoint, {.device = device}));
+  return std::make_unique<LibTorchDistiller>(std::move(model), std::move(weights), options.bf16);
 }
 
 }  // namespace lissom::engine

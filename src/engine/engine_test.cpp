@@ -58,7 +58,7 @@ struct Student {
   std::vector<int32_t> tokens;
 
   explicit Student(const TinyOptions& options, bool bf16 = false) : model(tiny_model(options)) {
-    distiller = *engine::make_distiller(model.checkpoint, {.threads = 1, .bf16 = bf16});
+    distiller = *engine::make_distiller(model.checkpoint, at::kCPU, {.threads = 1, .bf16 = bf16});
     tokens = runtime::testing::random_tokens(24, options.vocab, 3);
     for (const Weight& w : model.checkpoint.graph.weights) {
       const auto& teacher = model.weights.at(w.name);
@@ -194,9 +194,9 @@ TEST(TokenFisher, IsTheCurvatureOfTheDivergence) {
       tiny_model({.tied = false, .logit_softcap = 1});  // predictions of which no draw is rare
   const Graph& graph = model.checkpoint.graph;
   const std::vector<int32_t> token = {17};
-  const auto fisher = engine::make_token_fisher(model.checkpoint, {.threads = 1, .bf16 = false});
+  const auto fisher = engine::make_token_fisher(model.checkpoint, at::kCPU, {.threads = 1, .bf16 = false});
   ASSERT_TRUE(fisher);
-  auto distiller = *engine::make_distiller(model.checkpoint, {.threads = 1, .bf16 = false});
+  auto distiller = *engine::make_distiller(model.checkpoint, at::kCPU, {.threads = 1, .bf16 = false});
   const auto means = expected(**fisher, token);
   int seen = 0;
   for (const Op& op : graph.ops) {
@@ -243,7 +243,7 @@ TEST(TokenFisher, IsTheCurvatureOfTheDivergence) {
 
 TEST(TokenFisher, HasARowForEachToken) {
   const TinyModel model = tiny_model({.logit_softcap = 1});
-  const auto fisher = engine::make_token_fisher(model.checkpoint, {.threads = 1, .bf16 = false});
+  const auto fisher = engine::make_token_fisher(model.checkpoint, at::kCPU, {.threads = 1, .bf16 = false});
   ASSERT_TRUE(fisher);
   const WeightId last = model.checkpoint.graph.find_weight("blk.1.ffn_down.weight"),
                  first = model.checkpoint.graph.find_weight("blk.0.ffn_down.weight");
@@ -282,7 +282,7 @@ TEST(TokenFisher, OfTheHeadIsTheVarianceOfItsDraw) {
 /// Their diagonals add up to the tokens' means of squares; no moment is larger than its diagonal allows.
 TEST(TokenFisher, MomentsAreThoseOfTheGradients) {
   const TinyModel model = tiny_model({});
-  const auto fisher = engine::make_token_fisher(model.checkpoint, {.threads = 1, .bf16 = false});
+  const auto fisher = engine::make_token_fisher(model.checkpoint, at::kCPU, {.threads = 1, .bf16 = false});
   ASSERT_TRUE(fisher);
   const Graph& graph = model.checkpoint.graph;
   const WeightId down = graph.find_weight("blk.0.ffn_down.weight"),
@@ -319,7 +319,7 @@ TEST(TokenFisher, MomentsAreThoseOfTheGradients) {
 
 TEST(TokenFisher, IsTheSameForTheSameSeed) {
   const TinyModel model = tiny_model({});
-  const auto fisher = engine::make_token_fisher(model.checkpoint, {.threads = 1});
+  const auto fisher = engine::make_token_fisher(model.checkpoint, at::kCPU, {.threads = 1});
   ASSERT_TRUE(fisher);
   const std::vector<int32_t> tokens = {5, 60, 33};
   const auto one = *(*fisher)->pass(tokens, 1, nullptr);
@@ -327,19 +327,64 @@ TEST(TokenFisher, IsTheSameForTheSameSeed) {
   EXPECT_NE(*(*fisher)->pass(tokens, 2, nullptr), one);
 }
 
+/// One block's weights at a time: read again for each way of each pass, and dropped; the numbers are the same.
+TEST(TokenFisher, ByBlockIsTheSame) {
+  for (const TinyOptions& options :
+       {TinyOptions{}, TinyOptions{.tied = false, .logit_softcap = 1},
+        TinyOptions{.experts = {.count = 4, .used = 2, .ff = 32}}, TinyOptions{.layers = 4, .rope = false}}) {
+    const TinyModel model = tiny_model(options);
+    const auto whole = engine::make_token_fisher(model.checkpoint, at::kCPU, {.threads = 1});
+    const int read_whole = model.source->released;
+    const auto by_block =
+        engine::make_token_fisher(model.checkpoint, at::kCPU, {.threads = 1, .by_block = true});
+    ASSERT_TRUE(whole && by_block);
+    EXPECT_EQ(model.source->released, read_whole) << "nothing is held before a pass";
+    const WeightId down = model.checkpoint.graph.find_weight("blk.1.attn_output.weight");
+    const auto rows =
+        static_cast<size_t>(model.checkpoint.graph.weights[static_cast<size_t>(down)].shape.rows());
+    TokenFisher::Moments moments{{down, std::vector<float>(rows * rows)}}, moments_by_block = moments;
+    const std::vector<int32_t> tokens = {5, 60, 33, 71, 8};
+    for (const uint64_t seed : {1, 2}) {
+      const auto expected = (*whole)->pass(tokens, seed, &moments);
+      const auto found = (*by_block)->pass(tokens, seed, &moments_by_block);
+      ASSERT_TRUE(expected && found);
+      EXPECT_EQ(*found, *expected);
+      EXPECT_GT(found->size(), 4U);
+    }
+    EXPECT_EQ(moments_by_block, moments);
+    EXPECT_GE(model.source->released, read_whole + 2 * (read_whole - 1));
+  }
+}
+
 TEST(TokenFisher, RefusesWhatItCannotRead) {
   const TinyModel model = tiny_model({});
-  const auto fisher = engine::make_token_fisher(model.checkpoint, {.threads = 1});
+  const auto fisher = engine::make_token_fisher(model.checkpoint, at::kCPU, {.threads = 1});
   ASSERT_TRUE(fisher);
   EXPECT_FALSE((*fisher)->pass({}, 0, nullptr));
   EXPECT_FALSE((*fisher)->pass(std::vector<int32_t>{3, 96}, 0, nullptr));
   EXPECT_FALSE(engine::make_token_fisher(
-      tiny_model({.causal = false, .tied = false, .pooling = Pooling::cls}).checkpoint, {}));
+      tiny_model({.causal = false, .tied = false, .pooling = Pooling::cls}).checkpoint, at::kCPU, {}));
+}
+
+TEST(Engine, NamesItsDevice) {
+  const std::unique_ptr<Engine> engine(lissom_engine_create());
+  EXPECT_TRUE(engine->use("cpu"));
+  EXPECT_NE(engine->description().find("(CPU)"), std::string::npos);
+  for (const char* name : {"", "gpu", "cuda:", "cuda:x", "mps", "meta", "cpu cuda", "cuda:-1"}) {
+    const auto used = engine->use(name);
+    ASSERT_FALSE(used) << name;
+    EXPECT_EQ(used.error().kind, ErrorKind::bad_input) << name;
+    EXPECT_NE(used.error().message.find("--device"), std::string::npos);
+  }
+  const auto far = engine->use("cuda:100");
+  ASSERT_FALSE(far);
+  EXPECT_EQ(far.error().kind, ErrorKind::unsupported);
+  EXPECT_NE(engine->description().find("(CPU)"), std::string::npos) << "a refused device changes nothing";
 }
 
 TEST(Distiller, NeedsAModelThatPredicts) {
   const TinyModel encoder = tiny_model({.causal = false, .tied = false, .pooling = Pooling::cls});
-  const auto made = engine::make_distiller(encoder.checkpoint, {});
+  const auto made = engine::make_distiller(encoder.checkpoint, at::kCPU, {});
   ASSERT_FALSE(made);
   EXPECT_EQ(made.error().kind, ErrorKind::unsupported);
 }

@@ -7,7 +7,6 @@
 #include <algorithm>
 
 #include "base/threads.h"
-#include "engine/weights.h"
 
 namespace lissom::engine {
 
@@ -45,13 +44,13 @@ Tensor logits(const Head& head, const Tensor& hidden, const Weights& weights, bo
   return y;
 }
 
-Result<Predictor> load_predictor(const Checkpoint& checkpoint, const EngineOptions& options) {
+Result<Predictor> make_predictor(const Checkpoint& checkpoint, const at::Device& device,
+                                 const EngineOptions& options) {
   auto kept = std::make_unique<const Checkpoint>(checkpoint);
   LISSOM_TRY(const Head head, find_head(kept->graph));
   at::set_num_threads(options.threads > 0 ? options.threads : physical_cores());
-  LISSOM_TRY(Weights weights, load_weights(*kept));
   LISSOM_TRY(Forward forward, Forward::create(kept->graph, kept->config, 0));
-  return Predictor{std::move(kept), std::move(forward), head, std::move(weights)};
+  return Predictor{std::move(kept), std::move(forward), head, device};
 }
 
 Result<void> check_tokens(const Checkpoint& checkpoint, std::span<const int32_t> ids, int64_t sequences) {
@@ -62,10 +61,10 @@ Result<void> check_tokens(const Checkpoint& checkpoint, std::span<const int32_t>
   return {};
 }
 
-Tokens tokens_of(std::span<const int32_t> ids, int64_t sequences) {
-  Tokens tokens{at::empty({sequences, static_cast<int64_t>(ids.size()) / sequences}, at::kLong), {}};
-  std::copy(ids.begin(), ids.end(), tokens.ids.mutable_data_ptr<int64_t>());
-  return tokens;
+Tokens tokens_of(std::span<const int32_t> ids, int64_t sequences, const at::Device& device) {
+  const Tensor rows = at::empty({sequences, static_cast<int64_t>(ids.size()) / sequences}, at::kLong);
+  std::copy(ids.begin(), ids.end(), rows.mutable_data_ptr<int64_t>());
+  return {rows.to(device), {}};
 }
 
 Weights in_bf16(const Weights& weights) {
@@ -75,40 +74,40 @@ Weights in_bf16(const Weights& weights) {
   return rounded;
 }
 
-std::vector<Segment> run_segments(const Graph& graph, const Forward& forward, int last, const Weights& weights,
-                                  const Tokens& tokens, bool bf16, Values& values, const OutputTap& tap) {
-  std::vector<int> ends{0};
+std::vector<Segment> cut(const Graph& graph, int last) {
+  std::vector<Segment> segments{{0, last}};
   for (const int b : graph.block_begin)
-    if (b > ends.back() && b < last) ends.push_back(b);
-  ends.push_back(last);
-  const c10::AutoGradMode gradients(true);
-  std::vector<Segment> segments(ends.size() - 1);
-  for (size_t s = 0; s < segments.size(); ++s) {
-    for (auto& [id, value] : values) {
-      value = value.detach().requires_grad_(true);
-      segments[s].in.emplace_back(id, value);
+    if (b > segments.back().first && b < last) {
+      segments.back().last = b;
+      segments.push_back({b, last});
     }
-    forward.run(ends[s], ends[s + 1], weights, tokens, bf16, values, tap);
-    for (const auto& [id, value] : values) segments[s].out.emplace_back(id, value);
-  }
   return segments;
 }
 
-void backward(std::vector<Segment>& segments, ValueId made, const Tensor& gradient) {
-  Values gradients{{made, gradient}};
-  for (; !segments.empty(); segments.pop_back()) {
-    Segment& segment = segments.back();
-    std::vector<Tensor> outputs, of_outputs;
-    for (const auto& [id, value] : segment.out) {
-      if (!value.requires_grad() || !gradients.contains(id)) continue;
-      outputs.push_back(value);
-      of_outputs.push_back(gradients.at(id));
-    }
-    for (size_t i = 0; i < outputs.size(); ++i) outputs[i].backward(of_outputs[i], i + 1 < outputs.size());
-    gradients.clear();
-    for (const auto& [id, value] : segment.in)
-      if (value.grad().defined()) gradients[id] = value.grad();
+void Segment::run(const Forward& forward, const Weights& weights, const Tokens& tokens, bool bf16,
+                  Values& values, const OutputTap& tap) {
+  const c10::AutoGradMode gradients(true);
+  for (auto& [id, value] : values) {
+    value = value.detach().requires_grad_(true);
+    in.emplace_back(id, value);
   }
+  forward.run(first, last, weights, tokens, bf16, values, tap);
+  out.assign(values.begin(), values.end());
+}
+
+void Segment::backward(Values& gradients) {
+  std::vector<Tensor> outputs, of_outputs;
+  for (const auto& [id, value] : out) {
+    if (!value.requires_grad() || !gradients.contains(id)) continue;
+    outputs.push_back(value);
+    of_outputs.push_back(gradients.at(id));
+  }
+  for (size_t i = 0; i < outputs.size(); ++i) outputs[i].backward(of_outputs[i], i + 1 < outputs.size());
+  gradients.clear();
+  for (const auto& [id, value] : in)
+    if (value.grad().defined()) gradients[id] = value.grad();
+  in.clear();
+  out.clear();
 }
 
 }  // namespace lissom::engine

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/forward.h"
+#include "engine/weights.h"
 #include "lissom/engine.h"
 
 namespace lissom::engine {
@@ -37,33 +38,36 @@ struct Head {
 /// rows × width → rows × vocabulary, F32.
 [[nodiscard]] at::Tensor logits(const Head& head, const at::Tensor& hidden, const Weights& weights, bool bf16);
 
-/// A model that gradients are wanted of, with its weights in F32.
+/// A model that gradients are wanted of.
 struct Predictor {
   std::unique_ptr<const Checkpoint> checkpoint;  ///< what `forward` refers to
   Forward forward;
   Head head;
-  Weights weights;
+  at::Device device;
 };
 /// Sets LibTorch's number of threads too.
-[[nodiscard]] Result<Predictor> load_predictor(const Checkpoint& checkpoint, const EngineOptions& options);
+[[nodiscard]] Result<Predictor> make_predictor(const Checkpoint& checkpoint, const at::Device& device,
+                                               const EngineOptions& options);
 
 /// Fails on sequences of unequal length and on tokens out of the vocabulary.
 [[nodiscard]] Result<void> check_tokens(const Checkpoint& checkpoint, std::span<const int32_t> ids,
                                         int64_t sequences);
-[[nodiscard]] Tokens tokens_of(std::span<const int32_t> ids, int64_t sequences);
+[[nodiscard]] Tokens tokens_of(std::span<const int32_t> ids, int64_t sequences, const at::Device& device);
 /// The same with matrices in BF16.
 [[nodiscard]] Weights in_bf16(const Weights& weights);
 
-/// Ops that are differentiated together: what they take over, and what they leave.
+/// Ops [first, last) that are differentiated together: what they take over, and what they leave.
 struct Segment {
-  std::vector<std::pair<ValueId, at::Tensor>> in, out;
+  int first, last;
+  std::vector<std::pair<ValueId, at::Tensor>> in = {}, out = {};
+
+  /// Runs them on `values`, which the derivative then goes back to and no further.
+  void run(const Forward& forward, const Weights& weights, const Tokens& tokens, bool bf16, Values& values,
+           const OutputTap& tap = {});
+  /// From the gradients by what they left to those by what they took over. Forgets both.
+  void backward(Values& gradients);
 };
-/// Runs the ops before `last`, a segment for each block, so that no more than one is ever differentiated at a
-/// time.
-[[nodiscard]] std::vector<Segment> run_segments(const Graph& graph, const Forward& forward, int last,
-                                                const Weights& weights, const Tokens& tokens, bool bf16,
-                                                Values& values, const OutputTap& tap = {});
-/// From the gradient of the value `made` back to the first op. Empties `segments`.
-void backward(std::vector<Segment>& segments, ValueId made, const at::Tensor& gradient);
+/// The ops before `last`, a segment for each block, so that no more than one is ever differentiated at a time.
+[[nodiscard]] std::vector<Segment> cut(const Graph& graph, int last);
 
 }  // namespace lissom::engine

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <set>
 #include <string>
 
 #include "lissom/codec.h"
@@ -9,7 +10,7 @@
 namespace lissom::engine {
 namespace {
 
-Result<at::Tensor> load(const TensorSource& source, const Weight& weight) {
+Result<at::Tensor> load(const TensorSource& source, const Weight& weight, const Placement& placement) {
   const int64_t index = source.find(weight.name);
   if (index < 0) {
     if (weight.optional) return at::Tensor();
@@ -32,17 +33,35 @@ Result<at::Tensor> load(const TensorSource& source, const Weight& weight) {
   codec->decode_blocks(view.data.data(), info.shape.elements() / codec->block_weights(),
                        values.mutable_data_ptr<float>());
   source.release(static_cast<size_t>(index));
-  return values;
+  const bool rounded = placement.bf16 && values.dim() > 1;
+  return values.to(placement.device, rounded ? at::kBFloat16 : at::kFloat);
 }
 
 }  // namespace
 
-Result<Weights> load_weights(const Checkpoint& checkpoint) {
+Result<Weights> load_weights(const Checkpoint& checkpoint, const Placement& placement) {
   Weights weights;
   for (const Weight& weight : checkpoint.graph.weights) {
-    LISSOM_TRY(weights.emplace_back(), load(*checkpoint.tensors, weight));
+    LISSOM_TRY(weights.emplace_back(), load(*checkpoint.tensors, weight, placement));
   }
   return weights;
+}
+
+Result<void> hold_weights(const Checkpoint& checkpoint, const Placement& placement, int first, int last,
+                          Weights& weights) {
+  const Graph& graph = checkpoint.graph;
+  std::set<WeightId> used;
+  for (int i = first; i < last; ++i)
+    for (const WeightId id : weights_of(graph.ops[static_cast<size_t>(i)])) used.insert(id);
+  weights.resize(graph.weights.size());
+  for (size_t i = 0; i < weights.size(); ++i) {
+    if (!used.contains(static_cast<WeightId>(i))) {
+      weights[i].reset();
+    } else if (!weights[i].defined()) {
+      LISSOM_TRY(weights[i], load(*checkpoint.tensors, graph.weights[i], placement));
+    }
+  }
+  return {};
 }
 
 }  // namespace lissom::engine

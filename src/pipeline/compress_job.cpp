@@ -112,6 +112,7 @@ Result<void> check_job(const CompressJob& job) {
     return bad_input("--no-verify leaves nothing to hold against --max-kld and --max-ppl-delta");
   if (job.data_free && (job.calib || job.imatrix)) return bad_input("statistics, or none: give one of the two");
   if (job.context < 8) return bad_input("a context of fewer than 8 tokens");
+  if (job.device != CompressJob().device) LISSOM_CHECK(load_engine(job.device));
   return check_algorithm(job);
 }
 

@@ -51,6 +51,7 @@ struct CompressJob {
   PadFfn pad_ffn = PadFfn::automatic;  ///< automatic: by a search, where it costs little
   uint64_t ram = 0;                    ///< bytes that the job may take; 0: what is available
   int threads = 0;
+  std::string device = "cpu";  ///< of the engine (Engine::use)
   uint64_t seed = 0;
 
   bool verify = true;

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "compress/algorithms/error_feedback/error_feedback.h"
+#include "compress/algorithms/fisher_weights.h"
 #include "pipeline/folder_job.h"
 #include "pipeline/machine.h"
 
@@ -14,6 +15,8 @@ namespace {
 
 /// Weights times tokens that gradients are computed for at most.
 constexpr double kMostWork = 4e13;
+/// Tokens of a chunk.
+constexpr int64_t kChunk = CalibrationOptions{}.context;
 
 std::string gradient_obstacle(const Checkpoint& checkpoint, const CompressJob& job, int64_t tokens) {
   const Config& config = checkpoint.config;
@@ -23,30 +26,31 @@ std::string gradient_obstacle(const Checkpoint& checkpoint, const CompressJob& j
   for (const TensorInfo& info : checkpoint.tensors->tensors())
     weights += static_cast<double>(info.shape.elements());
   if (weights * static_cast<double>(tokens) > kMostWork) return "gradients would take too long";
-  const std::string lacks = memory_obstacle(distill_memory(checkpoint, kLearningWindow, 1), job.ram);
+  const std::string lacks = memory_obstacle(fisher_memory(checkpoint, kChunk, true), job.ram);
   return lacks.empty() ? "" : "gradients need " + lacks;
 }
 
 }  // namespace
 
-std::shared_ptr<const Engine> weighing_engine(const Checkpoint& checkpoint, const CompressJob& job,
-                                              const std::optional<Learning>& learning, int64_t tokens,
-                                              const Progress& progress) {
+WeighingEngine weighing_engine(const Checkpoint& checkpoint, const CompressJob& job,
+                               const std::optional<Learning>& learning, int64_t tokens,
+                               const Progress& progress) {
   std::string why = gradient_obstacle(checkpoint, job, tokens);
-  if (why.empty() && learning) return learning->engine;
+  const bool by_block = !memory_obstacle(fisher_memory(checkpoint, kChunk, false), job.ram).empty();
+  if (why.empty() && learning) return {learning->engine, by_block};
   if (why.empty()) {
-    auto engine = load_engine();
-    if (engine) return *std::move(engine);
+    auto engine = load_engine(job.device);
+    if (engine) return {*std::move(engine), by_block};
     why = engine.error().message;
   }
   progress.say(LogLevel::info, "error feedback counts all tokens alike: " + why);
-  return nullptr;
+  return {};
 }
 
 int64_t calibration_tokens(const CompressJob& job, const std::string& text) {
-  constexpr int64_t kContext = CalibrationOptions{}.context, kBytes = 4;  // of a token, about
+  constexpr int64_t kBytes = 4;  // of a token, about
   const int64_t tokens = static_cast<int64_t>(text.size()) / kBytes;
-  return job.calib_chunks > 0 ? std::min(tokens, job.calib_chunks * kContext) : tokens;
+  return job.calib_chunks > 0 ? std::min(tokens, job.calib_chunks * kChunk) : tokens;
 }
 
 bool feeds_back(const CompressJob& job, const std::optional<Learning>& learning) {
@@ -65,7 +69,7 @@ Result<void> check_algorithm(const CompressJob& job) {
 }
 
 std::string feedback_obstacle(const Checkpoint& checkpoint, const CompressJob& job, const Plan& plan) {
-  const int64_t tokens = job.calib_chunks > 0 ? job.calib_chunks * CalibrationOptions{}.context : 0;
+  const int64_t tokens = job.calib_chunks > 0 ? job.calib_chunks * kChunk : 0;
   if (!job.check_room) return "";
   const std::string lacks = memory_obstacle(error_feedback_memory(checkpoint, plan, tokens), job.ram);
   return lacks.empty() ? "" : "error feedback needs " + lacks + " (--ram, --calib-chunks)";
@@ -85,15 +89,17 @@ Result<Json> run_feedback(const Checkpoint& checkpoint, const CompressJob& job, 
   LISSOM_TRY(const std::string text, calibration_text(job, calibration, source, progress));
   LISSOM_TRY(const Tokenizer* tokenizer, source.tokenizer());
   source.unload();
-  const auto engine = weighing_engine(checkpoint, job, learning, calibration_tokens(job, text), progress);
-  options.engine = engine.get();
+  const WeighingEngine weighing =
+      weighing_engine(checkpoint, job, learning, calibration_tokens(job, text), progress);
+  options.engine = weighing.engine.get();
+  options.by_block = weighing.by_block;
   LISSOM_TRY(const Means means, means_of(checkpoint, importance));
   LISSOM_TRY(const FeedbackResult done,
              error_feedback(checkpoint, plan, means, *tokenizer, text, state, options, progress));
   if (done.shared > 0)
     progress.say(LogLevel::info,
                  fmt::format("{} tensors of experts or of several layers are left to the search", done.shared));
-  Json json = {{"algorithm", kErrorFeedback},   {"token_weights", engine != nullptr ? "fisher" : "none"},
+  Json json = {{"algorithm", kErrorFeedback},   {"token_weights", weighing.engine ? "fisher" : "none"},
                {"chunks", done.chunks},         {"skipped_chunks", done.skipped_chunks},
                {"left_to_search", done.shared}, {"seconds", done.seconds},
                {"tensors", Json::object()}};

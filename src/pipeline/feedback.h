@@ -23,14 +23,17 @@ inline constexpr const char* kErrorFeedback = "error-feedback";
 /// Errors: an unknown algorithm; one that the rest of the job rules out.
 [[nodiscard]] Result<void> check_algorithm(const CompressJob& job);
 
-/// What weighs the tokens of a calibration text by Fisher information, where the model predicts the next token
-/// and gradients of so many tokens are to be had: in the memory that the job may take, and in some ten minutes
-/// of two cores. It is the one that learns, where there is one. Null, and progress says why: tokens count
-/// alike.
-[[nodiscard]] std::shared_ptr<const Engine> weighing_engine(const Checkpoint& checkpoint,
-                                                            const CompressJob& job,
-                                                            const std::optional<Learning>& learning,
-                                                            int64_t tokens, const Progress& progress);
+/// What weighs the tokens of a calibration text by Fisher information.
+struct WeighingEngine {
+  std::shared_ptr<const Engine> engine;  ///< null: tokens count alike
+  bool by_block = false;                 ///< EngineOptions::by_block
+};
+/// There is one where the model predicts the next token and gradients of so many tokens are to be had: in some
+/// ten minutes of two cores, and in the memory that the job may take, by blocks if all of the weights have no
+/// room in it. It is the one that learns, where there is one. Else progress says why.
+[[nodiscard]] WeighingEngine weighing_engine(const Checkpoint& checkpoint, const CompressJob& job,
+                                             const std::optional<Learning>& learning, int64_t tokens,
+                                             const Progress& progress);
 
 /// About how many tokens of the text the job reads.
 [[nodiscard]] int64_t calibration_tokens(const CompressJob& job, const std::string& text);

@@ -215,7 +215,7 @@ class Speeds {
     scoring /= c_.threads;
     digest = measure_digest() / c_.threads;
     if (feeds_back(c_.job, c_.learning))
-      weighing = weighing_engine(c_.checkpoint, c_.job, c_.learning, c_.calibrated, {});
+      weighing = weighing_engine(c_.checkpoint, c_.job, c_.learning, c_.calibrated, {}).engine;
     const auto engine = c_.learning ? c_.learning->engine : weighing;
     if (engine == nullptr) return {};
     LISSOM_TRY(window, measure_distillation(*engine, c_.checkpoint.config, list_of(c_.checkpoint),

@@ -73,7 +73,7 @@ Result<std::optional<Learning>> plan_learning(const Checkpoint& checkpoint, cons
     return std::nullopt;
   };
   if (const std::string why = obstacle(checkpoint, job, streamed, learning); !why.empty()) return refuse(why);
-  auto engine = load_engine();
+  auto engine = load_engine(job.device);
   if (!engine) return refuse(engine.error().message);
   learning.engine = *std::move(engine);
   return learning;

@@ -62,11 +62,12 @@ Result<Hessians> collect_hessians(const Checkpoint& checkpoint, const CompressJo
   SecondMomentOptions options;
   options.calibration.chunks = job.calib_chunks;
   if (fed) options.tokens = kFeedbackTokens;
-  std::shared_ptr<const Engine> engine;
+  WeighingEngine weighing;
   if (fed && !has_trellis(plan)) {
-    engine = weighing_engine(checkpoint, job, std::nullopt,
-                             std::min(kFeedbackTokens, calibration_tokens(job, words)), progress);
-    options.engine = engine.get();
+    weighing = weighing_engine(checkpoint, job, std::nullopt,
+                               std::min(kFeedbackTokens, calibration_tokens(job, words)), progress);
+    options.engine = weighing.engine.get();
+    options.by_block = weighing.by_block;
   }
   options.calibration.runtime = Source::options(job.threads);
   return collect_second_moments(checkpoint, *tokenizer, words, wanted, options, progress);

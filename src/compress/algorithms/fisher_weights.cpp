@@ -36,12 +36,12 @@ void normalize(std::vector<float>& weights) {
 
 Result<FisherWeights> FisherWeights::collect(const Checkpoint& checkpoint, const Engine& engine,
                                              std::span<const Batch> chunks,
-                                             const std::set<std::string>& coupled, int threads,
+                                             const std::set<std::string>& coupled, const EngineOptions& options,
                                              const Progress& progress) {
   FisherWeights weights;
   if (chunks.empty()) return weights;
   const std::map<WeightId, std::string> labels = labels_of(checkpoint.graph);
-  LISSOM_TRY(const auto reader, engine.token_fisher(checkpoint, {.threads = threads}));
+  LISSOM_TRY(const auto reader, engine.token_fisher(checkpoint, options));
   weights.tokens_ = static_cast<int64_t>(chunks.front().tokens.size());
   const auto tokens = static_cast<size_t>(weights.tokens_);
   std::map<WeightId, std::vector<float>> by_weight;
@@ -93,6 +93,36 @@ const float* FisherWeights::weigh(const std::string& label, size_t chunk, const 
     for (int64_t i = r * cols; i < (r + 1) * cols; ++i)
       weighed_[static_cast<size_t>(i)] = x[i] * roots[r * step];
   return weighed_.data();
+}
+
+uint64_t fisher_memory(const Checkpoint& checkpoint, int64_t tokens, bool by_block) {
+  const Graph& graph = checkpoint.graph;
+  const Config& c = checkpoint.config;
+  uint64_t all = 0, most = 0, largest = 0;
+  std::set<WeightId> seen;
+  for (size_t begin = 0, b = 0; begin < graph.ops.size(); ++b) {
+    const size_t end =
+        b < graph.block_begin.size() ? static_cast<size_t>(graph.block_begin[b]) : graph.ops.size();
+    std::set<WeightId> own;
+    for (size_t i = begin; i < end; ++i)
+      for (const WeightId id : weights_of(graph.ops[i])) own.insert(id);
+    uint64_t block = 0;
+    for (const WeightId id : own) {
+      const auto n = static_cast<uint64_t>(graph.weights[static_cast<size_t>(id)].shape.elements());
+      largest = std::max(largest, n);
+      block += n;
+      if (seen.insert(id).second) all += n;
+    }
+    most = std::max(most, block);
+    begin = end;
+  }
+  // Of a block what its derivative is made from, as distill_memory() has it; and what each block takes over.
+  const auto kept = static_cast<uint64_t>(8 * c.width + 4 * std::max(c.ff, c.experts.ff * c.experts.used));
+  const auto layers = static_cast<uint64_t>(c.layers);
+  const uint64_t rows = by_block ? kept + layers * static_cast<uint64_t>(c.width) : layers * kept;
+  // Weights in BF16, and one of them in F32 while it comes in; the logits at work.
+  return (by_block ? most : all) * 2 + largest * 4 + rows * static_cast<uint64_t>(tokens) * 4 +
+         6 * 256 * static_cast<uint64_t>(c.vocab) * 4;
 }
 
 }  // namespace lissom

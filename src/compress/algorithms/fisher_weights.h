@@ -22,12 +22,11 @@ class FisherWeights {
   FisherWeights() = default;
   /// Reads each chunk forwards and back. A chunk whose gradients are not finite has its tokens alike, as have
   /// inputs of experts. Linears that share an input share its weights: the mean of theirs. `coupled`: tensors
-  /// whose moments() are wanted. Memory: the engine's (distill_memory() is enough), a float for each token and
-  /// input, and the moments.
+  /// whose moments() are wanted. Memory: fisher_memory(), a float for each token and input, and the moments.
   [[nodiscard]] static Result<FisherWeights> collect(const Checkpoint& checkpoint, const Engine& engine,
                                                      std::span<const Batch> chunks,
-                                                     const std::set<std::string>& coupled, int threads,
-                                                     const Progress& progress);
+                                                     const std::set<std::string>& coupled,
+                                                     const EngineOptions& options, const Progress& progress);
 
   /// x (rows × cols), the input under this label of one chunk's tokens, each row times the root of its token's
   /// weight; x itself where tokens are alike. The mean of the weights over the text is 1. Of fewer rows than
@@ -47,5 +46,8 @@ class FisherWeights {
   std::vector<float> weighed_;
   std::map<std::string, std::vector<float>> moments_;  ///< by tensor
 };
+
+/// Bytes that an engine holds at most while it reads chunks of so many tokens for Fisher information, in BF16.
+[[nodiscard]] uint64_t fisher_memory(const Checkpoint& checkpoint, int64_t tokens, bool by_block);
 
 }  // namespace lissom

@@ -63,7 +63,7 @@ class FisherWeightsTest : public ::testing::Test {
     return chunks;
   }();
   FisherWeights collect(const std::vector<std::vector<float>>& table) {
-    return FisherWeights::collect(checkpoint_, Table(table), chunks_, {}, 1, {}).value();
+    return FisherWeights::collect(checkpoint_, Table(table), chunks_, {}, {.threads = 1}, {}).value();
   }
   std::string label_ = [this] {
     for (const Op& op : checkpoint_.graph.ops)

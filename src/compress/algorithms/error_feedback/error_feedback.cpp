@@ -118,8 +118,9 @@ class Work {
     finite_.assign(chunks_.batches.size(), 1);
     LISSOM_TRY(const bool finished, resume());
     if (!finished && options_.engine != nullptr) {
-      LISSOM_TRY(fisher_, FisherWeights::collect(checkpoint_, *options_.engine, chunks_.batches,
-                                                 coupled_tensors(groups_), options_.threads, progress_));
+      LISSOM_TRY(fisher_, FisherWeights::collect(
+                              checkpoint_, *options_.engine, chunks_.batches, coupled_tensors(groups_),
+                              {.threads = options_.threads, .by_block = options_.by_block}, progress_));
     }
     if (!finished) LISSOM_CHECK(work());
     for (size_t i = 0; i < journal_->entries().size(); i += parts()) report(journal_->entries()[i]);

@@ -22,7 +22,8 @@ struct FeedbackOptions {
   int threads = 0;
   /// Weighs tokens by Fisher information (fisher_weights.h); null: they count alike.
   const Engine* engine = nullptr;
-  std::string key;  ///< names all that the result depends on but what is here; one line without quotes
+  bool by_block = false;  ///< EngineOptions::by_block
+  std::string key;        ///< names all that the result depends on but what is here; one line without quotes
   /// What may be added to H's diagonal, in units of its mean over tokens as token_limit has them. For each
   /// matrix that is taken which loses least on text that H has not seen, over some of its rows. Sparse
   /// codebooks want the large ones: what their vectors lose is too much for other columns to make up for.

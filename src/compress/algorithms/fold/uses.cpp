@@ -1,7 +1,5 @@
 #include "compress/algorithms/fold/uses.h"
 
-#include <type_traits>
-
 #include "lissom/codec.h"
 
 namespace lissom {
@@ -10,29 +8,6 @@ namespace {
 constexpr double kFewestBits = 16;
 
 }  // namespace
-
-std::vector<WeightId> weights_of(const Op& op) {
-  const std::vector<WeightId> all = std::visit(
-      [](const auto& o) -> std::vector<WeightId> {
-        using T = std::decay_t<decltype(o)>;
-        if constexpr (std::is_same_v<T, EmbedOp>)
-          return {o.table};
-        else if constexpr (std::is_same_v<T, LinearOp> || std::is_same_v<T, NormOp>)
-          return {o.weight, o.bias};
-        else if constexpr (std::is_same_v<T, RelativeAttentionOp>)
-          return {o.q_weight,        o.q_bias,         o.k_weight,      o.k_bias,
-                  o.positions.table, o.positions.norm, o.positions.bias};
-        else if constexpr (std::is_same_v<T, MoeOp>)
-          return {o.gate, o.up, o.down, o.score_bias};
-        else
-          return {};
-      },
-      op);
-  std::vector<WeightId> some;
-  for (const WeightId id : all)
-    if (id >= 0) some.push_back(id);
-  return some;
-}
 
 Uses::Uses(const Checkpoint& checkpoint)
     : checkpoint_(checkpoint),

@@ -9,9 +9,6 @@
 
 namespace lissom {
 
-/// The weights that an op reads, -1 left out.
-[[nodiscard]] std::vector<WeightId> weights_of(const Op& op);
-
 /// Refers to the checkpoint, which must live as long.
 class Uses {
  public:

@@ -88,8 +88,10 @@ Result<Hessians> collect_second_moments(const Checkpoint& checkpoint, const Toke
   }
   FisherWeights fisher;
   if (options.engine != nullptr) {
-    LISSOM_TRY(fisher, FisherWeights::collect(checkpoint, *options.engine, batches, {},
-                                              options.calibration.runtime.threads, progress));
+    LISSOM_TRY(fisher,
+               FisherWeights::collect(
+                   checkpoint, *options.engine, batches, {},
+                   {.threads = options.calibration.runtime.threads, .by_block = options.by_block}, progress));
   }
   ThreadPool pool(options.calibration.runtime.threads);
   Sums sums{{}, pool};

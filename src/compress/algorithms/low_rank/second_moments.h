@@ -20,6 +20,7 @@ struct SecondMomentOptions {
   int64_t tokens = 16 << 10;
   /// Weighs tokens by Fisher information (fisher_weights.h); null: they count alike.
   const Engine* engine = nullptr;
+  bool by_block = false;  ///< EngineOptions::by_block
 };
 
 /// Reads chunks of the text, spread evenly over it, as collect_importance() does, and sums x·xᵀ of the inputs

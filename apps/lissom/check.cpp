@@ -146,9 +146,8 @@ Result<int> run(const Options& o) {
   if (!o.effort.empty()) {
     LISSOM_TRY(job.effort, parse_effort(o.effort));
   }
-  LISSOM_TRY(const auto learning, plan_learning(checkpoint, job, false, progress));
-  LISSOM_TRY(const auto forecasts,
-             forecast(checkpoint, job, schemes, o.context, learning, !o.no_time, progress));
+  LISSOM_TRY(const EffortPlan effort, plan_effort(checkpoint, job, false, progress));
+  LISSOM_TRY(const auto forecasts, forecast(checkpoint, job, schemes, o.context, effort, !o.no_time, progress));
   end_progress();
   bool any = false;
   for (const Forecast& f : forecasts) any |= verdict_of(f, room).all();
@@ -167,7 +166,7 @@ Result<int> run(const Options& o) {
     fmt::print("room: {} of memory, {} on disk. Memory is the peak of each verb; time is compress, {}{}.\n",
                room.memory > 0 ? human_bytes(room.memory) : "unknown",
                room.disk > 0 ? human_bytes(room.disk) : "unknown",
-               learning ? fmt::format("with {} tokens of learning and ", learning->tokens) : "",
+               effort.learning ? fmt::format("with {} tokens of learning and ", effort.learning->tokens) : "",
                o.no_verify ? "without evaluation" : "with its evaluation");
   }
   if (!any) std::fputs("lissom: no scheme fits\n", stderr);

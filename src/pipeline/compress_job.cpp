@@ -127,7 +127,7 @@ Result<void> check_room(const CompressRun& run) {
   }
   const CompressJob job = effective_of(run);
   LISSOM_TRY(const std::vector<Forecast> forecasts,
-             forecast(run.checkpoint, job, schemes, job.context, run.learning, false, run.progress));
+             forecast(run.checkpoint, job, schemes, job.context, run.effort, false, run.progress));
   const uint64_t memory = available_memory() + resident_memory();
   uint64_t unused = free_disk(run.targets.front().out);
   if (const hub::Shards* shards = run.checkpoint.shards.get(); shards != nullptr) {
@@ -220,8 +220,8 @@ Result<CompressOutcome> run_compress(const CompressJob& job, const Progress& all
     outcome.report = {{"results", run.results}, {"source", source_json(run.checkpoint, "")}};
     return outcome;
   }
-  LISSOM_TRY(run.learning,
-             plan_learning(run.checkpoint, effective_of(run), !run.source_identity.empty(), progress));
+  LISSOM_TRY(run.effort,
+             plan_effort(run.checkpoint, effective_of(run), !run.source_identity.empty(), progress));
   if (job.check_room) LISSOM_CHECK(check_room(run));
   if (run.source_identity.empty()) {
     ThreadPool pool(job.threads);

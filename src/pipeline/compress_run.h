@@ -48,8 +48,8 @@ struct CompressRun {
   std::vector<std::string> warnings;
 
   std::optional<Importance> importance;
-  std::string calibration;           ///< the text, where a search wants it
-  std::optional<Learning> learning;  ///< where values are learned
+  std::string calibration;  ///< the text, where a search wants it
+  EffortPlan effort;
   DistillText learning_text;
   std::string evaluation;  ///< the text
   std::vector<std::vector<int32_t>> prompts;

@@ -77,23 +77,23 @@ Result<Json> learn(CompressRun& run, const CompressTarget& target, const TensorS
   Source source(run.checkpoint, run.job.threads);
   if (run.learning_text.tokens.empty()) {
     LISSOM_TRY(run.learning_text,
-               learning_text(run.job, run.texts.calibration, *run.learning, source, run.progress));
+               learning_text(run.job, run.texts.calibration, *run.effort.learning, source, run.progress));
   }
   source.unload();
   DistillOptions options;
-  options.tokens = run.learning->tokens;
+  options.tokens = run.effort.learning->tokens;
   options.seed = run.job.seed;
   options.threads = run.job.threads;
   options.key = target.key;
   LISSOM_TRY(const Distillation done,
-             distill(run.model(target), target.plan, run.statistics(target), *run.learning->engine,
+             distill(run.model(target), target.plan, run.statistics(target), *run.effort.learning->engine,
                      run.learning_text, start, state, options, run.progress));
   Json tensors = Json::object();
   for (const DistilledTensor& tensor : done.tensors)
     tensors[tensor.tensor] = {{"algorithm", "distillation"},
                               {"relative_error", tensor.relative_error},
                               {"weighted_relative_error", tensor.weighted_relative_error}};
-  return Json{{"tensors", std::move(tensors)}, {"engine", run.learning->engine->description()},
+  return Json{{"tensors", std::move(tensors)}, {"engine", run.effort.learning->engine->description()},
               {"tokens", done.tokens},         {"text_tokens", run.learning_text.tokens.size()},
               {"steps", done.steps},           {"skipped_steps", done.skipped},
               {"kld_first", done.first_kld},   {"kld_last", done.last_kld},
@@ -112,7 +112,7 @@ Result<Json> make_gguf_target(CompressRun& run, const CompressTarget& target) {
   options.source_identity = run.source_identity;
   Json feedback, learned;
   const fs::path rounded = target.out.string() + ".feedback", state = target.out.string() + ".learned";
-  bool fed = feeds_back(run.job, run.learning);
+  bool fed = run.effort.feeds_back;
   if (const std::string why = fed ? feedback_obstacle(run.checkpoint, run.job, target.plan) : "";
       !why.empty()) {
     if (!run.job.algorithm.empty()) return unsupported(why);
@@ -120,12 +120,13 @@ Result<Json> make_gguf_target(CompressRun& run, const CompressTarget& target) {
     fed = false;
   }
   if (fed) {
-    LISSOM_TRY(feedback, run_feedback(run.model(target), run.job, run.texts.calibration, target.plan,
-                                      run.statistics(target), run.learning, rounded, target.key, run.progress));
+    LISSOM_TRY(feedback,
+               run_feedback(run.model(target), run.job, run.texts.calibration, target.plan,
+                            run.statistics(target), run.effort.learning, rounded, target.key, run.progress));
     LISSOM_TRY(options.learned, GgufFile::open(rounded));
     options.algorithm = std::string(kErrorFeedback) + " " + target.key;
   }
-  if (run.learning) {
+  if (run.effort.learning) {
     LISSOM_TRY(learned, learn(run, target, options.learned.get(), state));
     LISSOM_TRY(options.learned, GgufFile::open(state));
     options.algorithm = "distillation " + target.key;
@@ -139,7 +140,7 @@ Result<Json> make_gguf_target(CompressRun& run, const CompressTarget& target) {
     remove_feedback_state(rounded);
     add_copied("error_feedback", std::move(feedback), result);
   }
-  if (run.learning) {
+  if (run.effort.learning) {
     std::error_code code;
     fs::remove(state, code);
     add_copied("distillation", std::move(learned), result);

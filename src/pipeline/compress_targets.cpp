@@ -201,10 +201,10 @@ void make_keys(CompressRun& run) {
         "{}\n{}\n{}\n{}\n{} {}\n{} {} {}\n{}\n{}{}{}", LISSOM_VERSION, run.source_identity + run.digest,
         target.scheme.name, codecs, run.texts.calibration.description, job.calib_chunks,
         run.texts.evaluation.description, job.eval_chunks, job.context, job.seed,
-        (writes_pack(job) ? pack_feeds_back(run.checkpoint, job, target.plan) : feeds_back(job, run.learning))
+        (writes_pack(job) ? pack_feeds_back(run.checkpoint, job, target.plan) : run.effort.feeds_back)
             ? std::string(kErrorFeedback) + " "
             : "",
-        run.learning ? run.learning->description() : "", fold_key(run)));
+        run.effort.learning ? run.effort.learning->description() : "", fold_key(run)));
   }
 }
 

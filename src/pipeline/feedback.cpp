@@ -53,11 +53,6 @@ int64_t calibration_tokens(const CompressJob& job, const std::string& text) {
   return job.calib_chunks > 0 ? std::min(tokens, job.calib_chunks * kChunk) : tokens;
 }
 
-bool feeds_back(const CompressJob& job, const std::optional<Learning>& learning) {
-  if (job.algorithm.empty()) return learning && !job.imatrix;
-  return job.algorithm == kErrorFeedback;
-}
-
 Result<void> check_algorithm(const CompressJob& job) {
   if (job.algorithm.empty() || job.algorithm == kSearch) return {};
   if (job.algorithm != kErrorFeedback)

@@ -18,8 +18,6 @@ namespace lissom {
 inline constexpr const char* kSearch = "search";
 inline constexpr const char* kErrorFeedback = "error-feedback";
 
-/// Where nothing is said: with learning, which goes on from there, and a text.
-[[nodiscard]] bool feeds_back(const CompressJob& job, const std::optional<Learning>& learning);
 /// Errors: an unknown algorithm; one that the rest of the job rules out.
 [[nodiscard]] Result<void> check_algorithm(const CompressJob& job);
 

@@ -51,7 +51,7 @@ double as_double(uint64_t n) {
 struct Common {
   const Checkpoint& checkpoint;
   const CompressJob& job;
-  const std::optional<Learning>& learning;
+  const EffortPlan& effort;
   int threads = 1;
   bool predicts = false, samples_calibration = false, samples_evaluation = false, calibrates = false,
        evaluates = false;
@@ -60,9 +60,8 @@ struct Common {
   int64_t sampled = 0, calibrated = 0, evaluated = 0;  ///< tokens
 };
 
-Common common_of(const Checkpoint& checkpoint, const CompressJob& job,
-                 const std::optional<Learning>& learning) {
-  Common c{checkpoint, job, learning};
+Common common_of(const Checkpoint& checkpoint, const CompressJob& job, const EffortPlan& effort) {
+  Common c{checkpoint, job, effort};
   c.threads = job.threads > 0 ? job.threads : physical_cores();
   c.predicts = checkpoint.graph.logits >= 0 && checkpoint.config.causal && checkpoint.config.labels.empty();
   c.evaluates = job.verify && c.predicts;
@@ -71,7 +70,7 @@ Common common_of(const Checkpoint& checkpoint, const CompressJob& job,
   c.samples_evaluation = c.evaluates && !job.eval_text && !(job.calib && !job.imatrix);
   if (c.evaluates) c.evaluated = evaluated_windows(job) * job.context;
   if (c.samples_calibration) c.sampled += job.sample_tokens;
-  if (learning && !job.calib) c.sampled += learning->sampled_tokens(job);
+  if (effort.learning && !job.calib) c.sampled += effort.learning->sampled_tokens(job);
   if (c.samples_evaluation) c.sampled += sampled_evaluation_tokens(job);
   c.calibrated = c.samples_calibration ? job.sample_tokens : job.calib_chunks * kCalibrationContext;
   if (job.calib_chunks > 0) c.calibrated = std::min(c.calibrated, job.calib_chunks * kCalibrationContext);
@@ -183,12 +182,11 @@ Result<void> add_memory(const Common& c, const std::vector<TensorInfo>& source, 
   forecast.process_memory = c.process;
   forecast.run_memory = c.process + c.tokenizer + run;
   forecast.evaluate_memory = c.predicts ? c.process + c.tokenizer + evaluation : 0;
-  const uint64_t feedback =
-      feeds_back(c.job, c.learning) ? error_feedback_memory(c.checkpoint, plan, c.calibrated) : 0;
-  forecast.compress_memory =
-      c.process + (c.evaluates || c.calibrates ? c.tokenizer : 0) +
-      std::max({statistics, feedback, encoding, digest, c.learning ? c.learning->memory : uint64_t{0},
-                c.evaluates ? evaluation : uint64_t{0}});
+  const uint64_t feedback = c.effort.feeds_back ? error_feedback_memory(c.checkpoint, plan, c.calibrated) : 0;
+  forecast.compress_memory = c.process + (c.evaluates || c.calibrates ? c.tokenizer : 0) +
+                             std::max({statistics, feedback, encoding, digest,
+                                       c.effort.learning ? c.effort.learning->memory : uint64_t{0},
+                                       c.evaluates ? evaluation : uint64_t{0}});
   return {};
 }
 
@@ -214,9 +212,9 @@ class Speeds {
     LISSOM_TRY(scoring, measure_scoring(vocab));
     scoring /= c_.threads;
     digest = measure_digest() / c_.threads;
-    if (feeds_back(c_.job, c_.learning))
-      weighing = weighing_engine(c_.checkpoint, c_.job, c_.learning, c_.calibrated, {}).engine;
-    const auto engine = c_.learning ? c_.learning->engine : weighing;
+    if (c_.effort.feeds_back)
+      weighing = weighing_engine(c_.checkpoint, c_.job, c_.effort.learning, c_.calibrated, {}).engine;
+    const auto engine = c_.effort.learning ? c_.effort.learning->engine : weighing;
     if (engine == nullptr) return {};
     LISSOM_TRY(window, measure_distillation(*engine, c_.checkpoint.config, list_of(c_.checkpoint),
                                             kLearningWindow, c_.job.threads));
@@ -264,10 +262,10 @@ Result<ForecastTimes> times_of(const Common& c, Speeds& speeds, const std::vecto
     LISSOM_TRY(const double a_weight, speeds.encoding(entry, importance));
     const double seconds = a_weight * static_cast<double>(entry.shape.elements());
     times.encode += seconds;
-    if (feeds_back(c.job, c.learning) && is_fed_back(entry)) times.feed_back += kFeedbackEncodings * seconds;
+    if (c.effort.feeds_back && is_fed_back(entry)) times.feed_back += kFeedbackEncodings * seconds;
   }
-  if (c.learning)  // each step encodes all of the weights
-    times.learn = static_cast<double>(c.learning->tokens) / static_cast<double>(kLearningWindow) *
+  if (c.effort.learning)  // each step encodes all of the weights
+    times.learn = static_cast<double>(c.effort.learning->tokens) / static_cast<double>(kLearningWindow) *
                   (speeds.window + times.encode);
   times.digest = speeds.digest * as_double(bytes_of(source));
   const auto sampled = static_cast<double>(c.sampled), calibrated = static_cast<double>(c.calibrated);
@@ -295,9 +293,8 @@ Result<ForecastTimes> times_of(const Common& c, Speeds& speeds, const std::vecto
 
 Result<std::vector<Forecast>> forecast(const Checkpoint& checkpoint, const CompressJob& job,
                                        const std::vector<Scheme>& schemes, int64_t run_context,
-                                       const std::optional<Learning>& learning, bool measure,
-                                       const Progress& progress) {
-  const Common c = common_of(checkpoint, job, learning);
+                                       const EffortPlan& effort, bool measure, const Progress& progress) {
+  const Common c = common_of(checkpoint, job, effort);
   const std::vector<TensorInfo> source = list_of(checkpoint);
   const bool importance = !job.data_free && (c.calibrates || job.imatrix);
   Speeds speeds(c);

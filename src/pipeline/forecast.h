@@ -37,12 +37,12 @@ struct Forecast {
   std::optional<ForecastTimes> times;
 };
 
-/// One for each scheme. `run_context`: positions that `run` keeps. learning: what plan_learning() says.
+/// One for each scheme. `run_context`: positions that `run` keeps. effort: what plan_effort() says.
 /// measure: takes about two seconds for the times of the source and of each scheme; without it there are none.
 /// Nothing of the weights is read.
 [[nodiscard]] Result<std::vector<Forecast>> forecast(const Checkpoint& checkpoint, const CompressJob& job,
                                                      const std::vector<Scheme>& schemes, int64_t run_context,
-                                                     const std::optional<Learning>& learning, bool measure,
+                                                     const EffortPlan& effort, bool measure,
                                                      const Progress& progress);
 
 /// An error where the job cannot finish: more memory than there is, or a file larger than the free disk space

@@ -25,11 +25,11 @@ class ForecastTest : public ::testing::Test {
     std::vector<Scheme> schemes;
     schemes.reserve(names.size());
     for (const std::string& name : names) schemes.push_back(builtin_scheme(name).value());
-    return forecast(checkpoint_, job_, schemes, context, learning_, measure, {}).value();
+    return forecast(checkpoint_, job_, schemes, context, effort_, measure, {}).value();
   }
   Checkpoint checkpoint_;
   CompressJob job_;
-  std::optional<Learning> learning_;
+  EffortPlan effort_;
 };
 
 TEST_F(ForecastTest, OrdersSchemesBySize) {
@@ -75,12 +75,13 @@ TEST_F(ForecastTest, LearningIsAStageWithItsMemory) {
   const Forecast without = of({"Q4_0"}, true).front();
   EXPECT_EQ(without.times->learn, 0);
   EXPECT_EQ(without.times->feed_back, 0);
-  learning_ = Learning{std::make_shared<IdleEngine>(), 100 * kLearningWindow, uint64_t{7} << 30};
+  effort_.feeds_back = true;
+  effort_.learning = Learning{std::make_shared<IdleEngine>(), 100 * kLearningWindow, uint64_t{7} << 30};
   const Forecast with = of({"Q4_0"}, true).front();
   EXPECT_GE(with.times->learn, 90 * with.times->encode) << "each step encodes all weights";
   EXPECT_GT(with.times->feed_back, with.times->encode) << "learning begins with it";
   EXPECT_EQ(of({"Q8_0"}, true).front().times->feed_back, 0) << "which loses too little";
-  EXPECT_GE(with.compress_memory, with.process_memory + learning_->memory);
+  EXPECT_GE(with.compress_memory, with.process_memory + effort_.learning->memory);
   EXPECT_GT(with.compress_memory - without.compress_memory, uint64_t{6} << 30);
   EXPECT_GT(with.times->compress(), with.times->learn);
 }

@@ -6,6 +6,7 @@
 
 #include "data/calibration.h"
 #include "data/windows.h"
+#include "pipeline/feedback.h"
 #include "pipeline/folder_job.h"
 #include "pipeline/machine.h"
 #include "pipeline/pack_job.h"
@@ -27,13 +28,17 @@ int64_t tokens_of(Effort effort, double weights) {
   return static_cast<int64_t>(most * std::min(1.0, kUsualWeights / weights));
 }
 
-/// Why this job cannot learn; empty: it can.
-std::string obstacle(const Checkpoint& checkpoint, const CompressJob& job, bool streamed,
-                     const Learning& learning) {
+/// Why this job can neither learn nor feed back without being told to; empty: it can.
+std::string obstacle(const Checkpoint& checkpoint, const CompressJob& job, bool streamed) {
   if (checkpoint.graph.logits < 0 || !checkpoint.config.causal) return "the model predicts no next token";
   if (writes_folder(job) || writes_pack(job)) return "values are learned for GGUF files alone";
   if (job.data_free) return "--calib none leaves no text to learn from";
   if (streamed) return "the weights come while they are read";
+  return "";
+}
+
+/// Why learning would take too much; empty: it does not.
+std::string lack_of_room(const CompressJob& job, const Learning& learning) {
   if (learning.tokens < kFewestTokens)
     return "the model is too large to learn from enough text in reasonable time";
   const std::string lacks = memory_obstacle(learning.memory, job.ram);
@@ -57,26 +62,32 @@ Result<Effort> parse_effort(const std::string& text) {
   return bad_input("--effort " + text + ": fast, default or high");
 }
 
-Result<std::optional<Learning>> plan_learning(const Checkpoint& checkpoint, const CompressJob& job,
-                                              bool streamed, const Progress& progress) {
-  const Effort effort = job.effort.value_or(Effort::standard);
-  if (effort == Effort::fast) return std::nullopt;
+Result<EffortPlan> plan_effort(const Checkpoint& checkpoint, const CompressJob& job, bool streamed,
+                               const Progress& progress) {
+  EffortPlan plan;
+  plan.feeds_back = job.algorithm == kErrorFeedback;
+  if (job.effort == Effort::fast) return plan;
   double weights = 0;
   for (const TensorInfo& info : checkpoint.tensors->tensors())
     weights += static_cast<double>(info.shape.elements());
   Learning learning;
-  learning.tokens = tokens_of(effort, weights);
+  learning.tokens = tokens_of(job.effort.value_or(Effort::standard), weights);
   learning.memory = distill_memory(checkpoint, kLearningWindow, DistillOptions{}.windows_a_step);
-  const auto refuse = [&](const std::string& why) -> Result<std::optional<Learning>> {
+  const auto refuse = [&](const std::string& instead, const std::string& why) -> Result<EffortPlan> {
     if (job.effort) return unsupported("--effort: " + why);
-    progress.say(LogLevel::info, "effort fast: " + why);
-    return std::nullopt;
+    progress.say(LogLevel::info, instead + ": " + why);
+    return plan;
   };
-  if (const std::string why = obstacle(checkpoint, job, streamed, learning); !why.empty()) return refuse(why);
+  if (const std::string why = obstacle(checkpoint, job, streamed); !why.empty())
+    return refuse("effort fast", why);
   auto engine = load_engine(job.device);
-  if (!engine) return refuse(engine.error().message);
+  if (!engine) return refuse("effort fast", engine.error().message);
+  if (job.algorithm.empty()) plan.feeds_back = !job.imatrix;
+  if (const std::string why = lack_of_room(job, learning); !why.empty())
+    return refuse(plan.feeds_back ? "error feedback alone" : "effort fast", why);
   learning.engine = *std::move(engine);
-  return learning;
+  plan.learning = std::move(learning);
+  return plan;
 }
 
 Result<DistillText> learning_text(const CompressJob& job, const TextPlan& calibration, const Learning& learning,

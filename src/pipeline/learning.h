@@ -27,11 +27,16 @@ struct Learning {
 /// "fast", "default" or "high".
 [[nodiscard]] Result<Effort> parse_effort(const std::string& text);
 
-/// Nothing where the job's effort is fast, or was not given and the model does not allow more: then progress
-/// says why. Where more was asked for, that is an error. `streamed`: the weights are not here yet.
-[[nodiscard]] Result<std::optional<Learning>> plan_learning(const Checkpoint& checkpoint,
-                                                            const CompressJob& job, bool streamed,
-                                                            const Progress& progress);
+/// What is done to the values beyond each block's own search.
+struct EffortPlan {
+  bool feeds_back = false;  ///< error feedback
+  std::optional<Learning> learning;
+};
+/// Where no effort was given: as much as the model and the memory allow, learning on top of error feedback, or
+/// that alone, or nothing; progress says what stands in the way of more. Where learning was asked for, that is
+/// an error. `streamed`: the weights are not here yet.
+[[nodiscard]] Result<EffortPlan> plan_effort(const Checkpoint& checkpoint, const CompressJob& job,
+                                             bool streamed, const Progress& progress);
 
 /// The calibration text, or what the model writes itself where that plan names none, in windows.
 [[nodiscard]] Result<DistillText> learning_text(const CompressJob& job, const TextPlan& calibration,

@@ -67,6 +67,27 @@ void RowSet::keep_wanted() {
   find_segments();
 }
 
+std::vector<Batch> pieces_of(const Batch& batch) {
+  const auto part = [&batch](size_t first, size_t count) {
+    const auto of = [&](auto all) { return all.empty() ? all : all.subspan(first, count); };
+    return Batch{of(batch.tokens), of(batch.positions), of(batch.sequences), of(batch.wanted),
+                 of(batch.token_types)};
+  };
+  const size_t n = batch.tokens.size();
+  std::vector<Batch> pieces;
+  size_t begin = 0, sequence = 0;  // where the piece and its latest sequence begin
+  for (size_t i = 1; i <= n; ++i) {
+    if (i < n && (batch.sequences.empty() || batch.sequences[i] == batch.sequences[i - 1])) continue;
+    if (i - begin > static_cast<size_t>(kPieceRows) && sequence > begin) {
+      pieces.push_back(part(begin, sequence - begin));
+      begin = sequence;
+    }
+    sequence = i;
+  }
+  pieces.push_back(part(begin, n - begin));
+  return pieces;
+}
+
 Result<void> resolve(const Batch& batch, const BatchLimits& limits, std::span<const int64_t> lengths,
                      RowSet& rows) {
   LISSOM_CHECK(same_length(batch));

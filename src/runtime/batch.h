@@ -41,4 +41,10 @@ struct RowSet {
 [[nodiscard]] Result<void> resolve(const Batch& batch, const BatchLimits& limits,
                                    std::span<const int64_t> lengths, RowSet& rows);
 
+/// Encoders run whole sequences of so many rows together, and not a batch of more at once: its activations
+/// would go out to memory between one step and the next.
+inline constexpr int64_t kPieceRows = 512;
+/// The batch in pieces of whole sequences, each of kPieceRows at most or of one sequence.
+[[nodiscard]] std::vector<Batch> pieces_of(const Batch& batch);
+
 }  // namespace lissom::runtime

@@ -41,7 +41,7 @@ Result<void> Executor::prepare(int64_t context, int64_t sequences) {
 }
 
 Result<void> Executor::begin(const Batch& batch) {
-  LISSOM_CHECK(resolve(batch, limits_, lengths_, rows_));
+  LISSOM_CHECK(check(batch));
   const Program& p = model_.program_;
   n_rows_ = token_rows_ = rows_.count();
   const int64_t end = 1 + int64_t{*std::max_element(rows_.positions.begin(), rows_.positions.end())};

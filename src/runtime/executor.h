@@ -26,6 +26,7 @@ class Executor {
   Executor(const LoadedModel& model, ThreadPool& pool) : model_(model), pool_(pool) {}
 
   Result<void> prepare(int64_t context, int64_t sequences);
+  Result<void> check(const Batch& batch) { return resolve(batch, limits_, lengths_, rows_); }
   /// Checks a batch and makes room for its rows.
   Result<void> begin(const Batch& batch);
   /// Runs steps of the program on the batch; their weights must be there.

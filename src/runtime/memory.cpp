@@ -5,6 +5,7 @@
 #include "kernels/kernels.h"
 #include "lissom/codec.h"
 #include "lissom/runtime.h"
+#include "runtime/batch.h"
 #include "runtime/cache.h"
 #include "runtime/needs.h"
 #include "runtime/observe.h"
@@ -91,7 +92,13 @@ Result<MemoryNeed> memory_needed(const Graph& graph, std::span<const TensorInfo>
   LISSOM_TRY(const Program program, runtime::lower(graph, runtime::CompactAt::last_attention));
   MemoryNeed need = weights_of(program.steps, graph, directory_of(tensors), options);
   need.cache = cache_bytes(program, options, load);
-  need.activations = activation_bytes(program, load, graph.logits >= 0);
+  Load at_once = load;
+  if (!program.has_cache) {  // pieces, and their results put together
+    at_once.rows = std::min(load.rows, std::max(runtime::kPieceRows, load.context / load.sequences));
+    if (at_once.rows < load.rows)
+      need.activations = static_cast<uint64_t>(load.rows * program.hidden.width) * sizeof(float);
+  }
+  need.activations += activation_bytes(program, at_once, graph.logits >= 0);
   return need;
 }
 

@@ -49,5 +49,17 @@ TEST(MemoryNeed, GrowsWithTheLoad) {
   EXPECT_GT(need(wide).activations, base.activations);
 }
 
+/// An encoder's batch goes in pieces: more of them want room for their results alone.
+TEST(MemoryNeed, OfAnEncoderIsThatOfAPiece) {
+  const TinyModel tiny = tiny_model({.causal = false});
+  const auto of_rows = [&](int64_t rows) {
+    return memory_needed(tiny.checkpoint.graph, list_of(tiny.checkpoint), {}, {64 * 100, 100, rows, 1})
+        ->activations;
+  };
+  EXPECT_EQ(of_rows(512), 2 * of_rows(256));
+  const auto results = static_cast<uint64_t>(2048 * tiny.checkpoint.config.width) * sizeof(float);
+  EXPECT_EQ(of_rows(2048), of_rows(512) + results);
+}
+
 }  // namespace
 }  // namespace lissom

@@ -1,7 +1,9 @@
 #include <algorithm>
 #include <new>
+#include <vector>
 
 #include "base/threads.h"
+#include "runtime/batch.h"
 #include "runtime/executor.h"
 #include "runtime/model.h"
 
@@ -39,19 +41,45 @@ class CpuSession final : public Session {
   }
   Result<std::span<const float>> run_batch(const Batch& batch) {
     hidden_ = pooled_ = {};
+    const Program& p = model_->program_;
+    if (!p.has_cache && batch.tokens.size() > static_cast<size_t>(kPieceRows)) return run_pieces(batch);
+    LISSOM_CHECK(run_together(batch));
+    return p.logits.slot >= 0 ? executor_.value(p.logits, executor_.rows()) : hidden_;
+  }
+  Result<void> run_together(const Batch& batch) {
     LISSOM_CHECK(executor_.begin(batch));
     const Program& p = model_->program_;
     executor_.run(p.steps);
     executor_.keep();
     hidden_ = executor_.value(p.hidden, p.pooled.slot >= 0 ? executor_.token_rows() : executor_.rows());
     pooled_ = executor_.value(p.pooled, executor_.rows());
-    return p.logits.slot >= 0 ? executor_.value(p.logits, executor_.rows()) : hidden_;
+    return {};
+  }
+  Result<std::span<const float>> run_pieces(const Batch& batch) {
+    LISSOM_CHECK(executor_.check(batch));  // errors name rows of the whole
+    const Program& p = model_->program_;
+    const auto append = [](std::span<const float> more, std::vector<float>& all) {
+      all.insert(all.end(), more.begin(), more.end());
+    };
+    all_hidden_.clear();
+    all_pooled_.clear();
+    all_logits_.clear();
+    for (const Batch& piece : pieces_of(batch)) {
+      LISSOM_CHECK(run_together(piece));
+      append(hidden_, all_hidden_);
+      append(pooled_, all_pooled_);
+      append(executor_.value(p.logits, executor_.rows()), all_logits_);
+    }
+    hidden_ = all_hidden_;
+    pooled_ = all_pooled_;
+    return p.logits.slot >= 0 ? std::span<const float>(all_logits_) : hidden_;
   }
 
   std::shared_ptr<const LoadedModel> model_;
   ThreadPool pool_;
   Executor executor_;
   std::span<const float> hidden_, pooled_;
+  std::vector<float> all_hidden_, all_pooled_, all_logits_;  ///< of an encoder's pieces
 };
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "lissom/codec.h"
+#include "runtime/batch.h"
 #include "runtime/testing.h"
 
 namespace lissom {
@@ -201,6 +202,82 @@ TEST_P(Encoders, MatchTheInterpreterOnRaggedBatches) {
       EXPECT_LT(relative_error(session->pooled(), pooled), kExact);
     }
   }
+}
+
+/// More rows than go together: the results are those of each sequence alone, in the batch's order.
+TEST_P(Encoders, ReadLargeBatchesInPieces) {
+  const TinyModel tiny = tiny_model(GetParam().options);
+  constexpr int32_t kSequences = 41;
+  auto session = session_of(tiny, {.threads = 2}, kSequences * 40, kSequences);
+  std::vector<int32_t> tokens, sequences, types;
+  std::vector<double> logits, hidden, pooled;
+  const auto append = [](std::span<const float> more, std::vector<double>& all) {
+    all.insert(all.end(), more.begin(), more.end());
+  };
+  for (int32_t s = kSequences - 1; s >= 0; --s) {
+    const auto text = random_tokens(1 + s * 7 % 40, 96, static_cast<uint64_t>(s));
+    const std::vector<int32_t> text_types(text.size(), s % 2), of(text.size(), s);
+    Batch alone;
+    alone.tokens = text;
+    alone.sequences = of;
+    alone.token_types = text_types;
+    append(logits_of(*session, alone), logits);
+    append(session->hidden(), hidden);
+    append(session->pooled(), pooled);
+    tokens.insert(tokens.end(), text.begin(), text.end());
+    types.insert(types.end(), text_types.begin(), text_types.end());
+    sequences.insert(sequences.end(), of.begin(), of.end());
+  }
+  Batch batch;
+  batch.tokens = tokens;
+  batch.sequences = sequences;
+  batch.token_types = types;
+  const std::vector<Batch> pieces = runtime::pieces_of(batch);
+  ASSERT_GT(pieces.size(), 1U);
+  for (int repeat = 0; repeat < 2; ++repeat) {
+    const auto out = logits_of(*session, batch);
+    ASSERT_EQ(out.size(), logits.size());
+    ASSERT_EQ(session->hidden().size(), hidden.size());
+    ASSERT_EQ(session->pooled().size(), pooled.size());
+    EXPECT_LT(relative_error(out, logits), 1e-5);
+    EXPECT_LT(relative_error(session->hidden(), hidden), 1e-5);
+    if (!pooled.empty()) {
+      EXPECT_LT(relative_error(session->pooled(), pooled), 1e-5);
+    }
+  }
+  tokens.back() = 96;
+  batch.tokens = tokens;
+  EXPECT_THAT(session->run(batch).error().message,
+              testing::HasSubstr("of row " + std::to_string(tokens.size() - 1)));
+}
+
+TEST(Pieces, AreWholeSequences) {
+  const auto sizes = [](const std::vector<int64_t>& lengths) {
+    std::vector<int32_t> tokens, sequences;
+    for (size_t s = 0; s < lengths.size(); ++s)
+      sequences.insert(sequences.end(), static_cast<size_t>(lengths[s]), static_cast<int32_t>(s));
+    for (size_t i = 0; i < sequences.size(); ++i) tokens.push_back(static_cast<int32_t>(i));
+    Batch batch;
+    batch.tokens = tokens;
+    batch.sequences = sequences;
+    std::vector<size_t> found;
+    size_t next = 0;
+    for (const Batch& piece : runtime::pieces_of(batch)) {
+      EXPECT_EQ(piece.tokens.front(), static_cast<int32_t>(next));
+      EXPECT_EQ(piece.sequences.size(), piece.tokens.size());
+      EXPECT_TRUE(piece.positions.empty());
+      found.push_back(piece.tokens.size());
+      next += piece.tokens.size();
+    }
+    EXPECT_EQ(next, tokens.size());
+    return found;
+  };
+  using Sizes = std::vector<size_t>;
+  EXPECT_EQ(sizes({7}), Sizes({7}));
+  EXPECT_EQ(sizes({512, 1}), Sizes({512, 1}));
+  EXPECT_EQ(sizes({256, 256, 256}), Sizes({512, 256}));
+  EXPECT_EQ(sizes({2000, 3, 600, 600}), Sizes({2000, 3, 600, 600}));
+  EXPECT_EQ(sizes({1, 2000}), Sizes({1, 2000}));
 }
 
 INSTANTIATE_TEST_SUITE_P(

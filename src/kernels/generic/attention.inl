@@ -264,10 +264,17 @@ inline void gather_queries(const AttentionArgs& a, const AttentionTask& task, co
     const int64_t n = t.rows - first < kRowTile ? t.rows - first : kRowTile, T = padded_tile(n);
     float* q = t.q + first * elements;
     for (int64_t r = 0; r < T; ++r) {
-      for (int64_t d = 0; d < t.dim; d += 16) store(t.load + d, set(0.0F));
-      if (r < n) gather_row(a, task, first + r, t.load);
-      Products::squeeze(t.load, t.dim);
-      for (int64_t d = 0; d < elements; ++d) q[d * T + r] = t.load[d];
+      float* row = t.load + r * t.dim;
+      if (r >= n || a.head_dim < t.dim)
+        for (int64_t d = 0; d < t.dim; d += 16) store(row + d, set(0.0F));
+      if (r < n) gather_row(a, task, first + r, row);
+      Products::squeeze(row, t.dim);
+    }
+    for (int64_t d = 0; d < elements; d += 16) {
+      F column[16];
+      for (int64_t r = 0; r < 16; ++r) column[r] = r < T ? load(t.load + r * t.dim + d) : set(0.0F);
+      transpose(column);
+      for (int64_t i = 0; i < 16; ++i) store_n(q + (d + i) * T, column[i], T);
     }
   }
 }

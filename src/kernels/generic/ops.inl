@@ -4,22 +4,29 @@ inline F silu_of(F x) {
   return div(x, add(set(1.0F), exp(neg(x))));
 }
 
-/// x·Φ(x) with Φ(-|x|) = ½erfc(t), t = |x|/√2, and erfc(t) = exp(t·h(t) - t²): accurate in relative terms on
-/// the negative side too, where 1 + erf would cancel. h is a degree-12 fit of ln(erfcx(t))/t on [0, 6], in u =
-/// t/3 - 1.
-inline F gelu_of(F x) {
-  const F t = min(mul(abs(x), set(0.70710678F)), set(6.0F));
-  constexpr float kFit[] = {-0.57345438F,    0.269700885F,     -0.141882822F,  0.0751695931F,   -0.0386437997F,
-                            0.0187947042F,   -0.00823414046F,  0.00285451231F, -0.00080141949F, 0.000274444232F,
-                            0.000395412324F, -0.000734641915F, 0.000301446213F};
-  const F u = fma(t, set(1.0F / 3.0F), set(-1.0F));
-  F h = set(kFit[12]);
-  for (int i = 11; i >= 0; --i) h = fma(h, u, set(kFit[i]));
-  const F square = mul(t, t);
-  const F lost = fma(t, t, neg(square));
-  const F tail = mul(set(0.5F), exp(sub(fma(t, h, neg(square)), lost)));
-  const F phi = where_less(x, set(0.0F), tail, sub(set(1.0F), tail));
-  return mul(x, where_less(x, set(-8.4F), set(0.0F), phi));  // beyond, below 1e-15
+/// x·Φ(x) with Φ(-|x|) = ½erfc(t), t = |x|/√2, and erfc(t) = 2^(t·h(t) - t²·log2(e)): accurate in relative terms
+/// on the negative side too, where 1 + erf would cancel. h is a degree-10 fit of log2(erfcx(t))/t on [0, 6], in
+/// u = t/3 - 1, relative error of the result below 3e-6 down to x = -4 and 1e-5 below that. N vectors step by
+/// step: each is one long chain of operations.
+template <int N>
+inline void gelu(const float* x, float* y) {
+  constexpr float kFit[] = {-0.827319443F,  0.389093161F,   -0.204713196F,     0.108530998F,
+                            -0.0555734187F, 0.0264794715F,  -0.0123566706F,    0.00600228505F,
+                            -0.000905352121F, -0.00197560783F, 0.00105533982F};
+  F t[N], u[N], h[N];
+  for (int i = 0; i < N; ++i) {
+    t[i] = min(mul(abs(load(x + 16 * i)), set(0.70710678F)), set(6.0F));
+    u[i] = fma(t[i], set(1.0F / 3.0F), set(-1.0F));
+    h[i] = set(kFit[10]);
+  }
+  for (int k = 9; k >= 0; --k) {
+    for (int i = 0; i < N; ++i) h[i] = fma(h[i], u[i], set(kFit[k]));
+  }
+  for (int i = 0; i < N; ++i) h[i] = exp2(fma(t[i], fma(t[i], set(-1.44269504F), h[i]), set(-1.0F)));
+  for (int i = 0; i < N; ++i) {
+    const F v = load(x + 16 * i), phi = where_less(v, set(0.0F), h[i], sub(set(1.0F), h[i]));
+    store(y + 16 * i, mul(v, where_less(v, set(-8.4F), set(0.0F), phi)));  // beyond, below 1e-15
+  }
 }
 
 inline F gelu_tanh_of(F x) {
@@ -82,7 +89,14 @@ void silu_mul_rows(const float* gate, const float* up, int64_t n, float* y) {
   });
 }
 void gelu_rows(const float* x, int64_t n, float* y) {
-  each16(n, [&](int64_t i, int64_t k) { store_some(y + i, gelu_of(load_some(x + i, k)), k); });
+  int64_t i = 0;
+  for (; i + 64 <= n; i += 64) gelu<4>(x + i, y + i);
+  for (; i + 16 <= n; i += 16) gelu<1>(x + i, y + i);
+  if (i == n) return;
+  float rest[16] = {};
+  std::memcpy(rest, x + i, static_cast<size_t>(n - i) * 4);
+  gelu<1>(rest, rest);
+  std::memcpy(y + i, rest, static_cast<size_t>(n - i) * 4);
 }
 void gelu_tanh_rows(const float* x, int64_t n, float* y) {
   each16(n, [&](int64_t i, int64_t k) { store_some(y + i, gelu_tanh_of(load_some(x + i, k)), k); });

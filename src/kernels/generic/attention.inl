@@ -270,6 +270,11 @@ inline void gather_queries(const AttentionArgs& a, const AttentionTask& task, co
       if (r < n) gather_row(a, task, first + r, row);
       Products::squeeze(row, t.dim);
     }
+    if constexpr (kRowTile < 12) {  // most of a transposed vector would be padding
+      for (int64_t r = 0; r < T; ++r)
+        for (int64_t d = 0; d < elements; ++d) q[d * T + r] = t.load[r * t.dim + d];
+      continue;
+    }
     for (int64_t d = 0; d < elements; d += 16) {
       F column[16];
       for (int64_t r = 0; r < 16; ++r) column[r] = r < T ? load(t.load + r * t.dim + d) : set(0.0F);

@@ -18,6 +18,7 @@ folder already is taken over.
 import argparse
 import pathlib
 import re
+import sys
 import time
 
 from kld_vs_llama_quantize import LISSOM, ROOT, Bench, output
@@ -69,6 +70,8 @@ class Table:
         output(LISSOM, "convert", decoded, gguf, "--type", "F16")
         judged = self.judge(gguf)
         gguf.unlink()
+        if float(judged.split()[0]) == 0:
+            sys.exit(f"{decoded}: the tool has left the weights as they were")
         return judged
 
     def theirs(self, kind, left):

@@ -5,7 +5,7 @@ saw. Memory and speed are those of `lissom run` in a process of its own: its pea
 
     python bench/low_rank.py rank MODEL --calib calib.txt --text held-out.txt
     python bench/low_rank.py policy MODEL [MODEL …] --text held-out.txt
-    python bench/low_rank.py neo FOLDER    # writes a random model of GPT-Neo 125M's shape
+    TOKENIZER=FOLDER python bench/low_rank.py neo OUT    # writes a random model of GPT-Neo 125M's shape, with that tokenizer
 """
 
 import argparse

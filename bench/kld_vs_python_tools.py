@@ -11,8 +11,8 @@ Needs `pip install llmcompressor` (its GPTQ, with its default order by activatio
 a 16-bit scale for each group, of the blocks' matrices (it leaves embeddings and head as they are), against a lissom codec of
 the same matrices, fed back. Both read the same first --samples windows. Both are decoded into F16 GGUF for the judge, so that
 weights alone differ. A case that is a GGUF type is auto-round's GGUF export of that type beside lissom's file of the same types,
-tensor by tensor, both judged as they are. llama.cpp's programs are looked for in LISSOM_LLAMA_CPP_BIN, lissom in LISSOM_BIN. What lies in the work
-folder already is taken over.
+tensor by tensor, both judged as they are. llama.cpp's programs are looked for in LISSOM_LLAMA_CPP_BIN, lissom in LISSOM_BIN.
+What lies in the work folder already is taken over.
 """
 
 import argparse

@@ -10,6 +10,7 @@
 
 #include "base/half.h"
 #include "codec/family.h"
+#include "codec/panels.h"
 #include "codec/parts.h"
 #include "codec/trellis/trellis.h"
 #include "codec/vectors/vectors.h"
@@ -245,14 +246,55 @@ TEST(Trellis, KernelsGiveTheBitsOfTheScalarOnes) {
     bit += static_cast<uint32_t>(rates.back() * height);
   }
   const auto scales = importances(37, 15);
-  const trellis::RowStreams streams{
-      stream.data(), trellis::state_values(12), 12, cols, begin.data(), rates.data(), scales.data()};
+  const trellis::RowStreams streams{stream.data(),
+                                    stream.data() + stream.size(),
+                                    trellis::state_values(12),
+                                    12,
+                                    cols,
+                                    begin.data(),
+                                    rates.data(),
+                                    scales.data()};
   std::vector<float> a(37), b(37);
   for (int64_t row = 0; row < height; ++row) {
     fast.decode_row(streams, row, 0.37F, a.data());
     plain.decode_row(streams, row, 0.37F, b.data());
     EXPECT_EQ(std::memcmp(a.data(), b.data(), a.size() * sizeof(float)), 0) << row;
   }
+  const auto row_scales = importances(16, 17);
+  for (int64_t row = 0; row < height; ++row)
+    for (int64_t count = 1; row + count <= height; ++count) {
+      std::vector<float> panel(37 * 16, -1.0F), same(panel);
+      fast.decode_panel(streams, row, count, row_scales.data(), panel.data());
+      plain.decode_panel(streams, row, count, row_scales.data(), same.data());
+      ASSERT_EQ(std::memcmp(panel.data(), same.data(), panel.size() * sizeof(float)), 0) << row << " " << count;
+      plain.decode_row(streams, row + count - 1, row_scales[static_cast<size_t>(count - 1)], b.data());
+      for (size_t j = 0; j < 37; ++j) ASSERT_EQ(panel[j * 16 + static_cast<size_t>(count - 1)], b[j]);
+    }
+}
+
+TEST(OwnCodecs, PanelsAreRowsSideBySide) {
+  // 264 rows: blocks of 136 and 128, whose border lies within a panel.
+  for (const char* name : {"lissom_2_v1", "lissom_2_5_v1", "lissom_3_v1", "lissom_4_v1"})
+    for (const Shape& shape : {Shape{3, 32}, Shape{264, 40}}) {
+      const Codec& codec = *find_codec(name);
+      const auto w = gaussian(shape.elements(), 18);
+      const Bytes parts = encode(codec, shape, w);
+      const int64_t cols = shape.cols();
+      std::vector<float> rows(w.size());
+      const auto all = views(parts);
+      codec.decode_rows(shape, all, 0, shape.rows(), rows.data());
+      const auto panels = dynamic_cast<const PanelCodec&>(codec).panels(shape, all);
+      for (int64_t first = 0; first < shape.rows(); first += 13) {
+        const int64_t count = std::min<int64_t>(PanelDecoder::kLanes, shape.rows() - first);
+        std::vector<float> panel(static_cast<size_t>(cols * PanelDecoder::kLanes));
+        panels->decode(first, count, panel.data());
+        for (int64_t i = 0; i < count; ++i)
+          for (int64_t c = 0; c < cols; ++c)
+            ASSERT_EQ(panel[static_cast<size_t>(c * PanelDecoder::kLanes + i)],
+                      rows[static_cast<size_t>((first + i) * cols + c)])
+                << name << " row " << first + i << " column " << c;
+      }
+    }
 }
 
 TEST(Trellis, RatesAreTheBestThereAre) {

@@ -57,10 +57,10 @@ class PackedMatrix {
 
   // For matmul():
   [[nodiscard]] virtual Input input(int64_t m) const = 0;
-  /// Panels of 16 rows, first … last-1, of the product for all of x; y is m × rows().
-  /// scratch: panel_scratch() floats of this worker.
+  /// Panels of 16 rows, first … last-1, of the product for all of x; y is m × y_stride, of which it writes
+  /// rows() columns. scratch: panel_scratch() floats of this worker.
   virtual void run_panels(int64_t first, int64_t last, const PreparedInput& x, const float* bias, float* y,
-                          float* scratch) const = 0;
+                          int64_t y_stride, float* scratch) const = 0;
   [[nodiscard]] virtual int64_t panel_scratch() const { return 0; }
   /// A product of two small matrices, or null. Such a matrix has no panels: matmul() runs its factors.
   struct Factors {
@@ -68,6 +68,13 @@ class PackedMatrix {
     std::span<const float> middle;     ///< what the rank values between them are multiplied by
   };
   [[nodiscard]] virtual const Factors* factors() const { return nullptr; }
+  /// Rows first … first + matrix->rows() - 1 of this one.
+  struct Share {
+    const PackedMatrix* matrix;
+    int64_t first;
+  };
+  /// Matrices that this one is made of, one below the other; mostly none. Such a matrix has no panels either.
+  [[nodiscard]] virtual std::span<const Share> shares() const { return {}; }
 };
 
 /// One product of a group that reads the same input.

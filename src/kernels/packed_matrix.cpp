@@ -11,13 +11,17 @@
 #include "base/half.h"
 #include "codec/equivalent.h"
 #include "codec/low_rank.h"
+#include "codec/panels.h"
 #include "codec/parts.h"
+#include "codec/stacked/stacked.h"
 #include "kernels/pack.h"
 #include "kernels/table.h"
 
 namespace lissom::kernels {
 
 namespace {
+
+static_assert(kPanelRows == PanelDecoder::kLanes);
 
 int64_t panels_of(int64_t rows) {
   return (rows + kPanelRows - 1) / kPanelRows;
@@ -122,14 +126,14 @@ class BlockMatrix final : public MatrixBase {
     return wide_.widen == nullptr ? 0 : wide_panels() * wide_bytes() / static_cast<int64_t>(sizeof(float));
   }
   void run_panels(int64_t first, int64_t last, const PreparedInput& x, const float* bias, float* y,
-                  float* scratch) const override {
+                  int64_t y_stride, float* scratch) const override {
     if (wide_.widen == nullptr || x.m < kWidenFrom)
-      return run(run_, data_.data(), panel_bytes_, 0, first, last, x, bias, y);
+      return run(run_, data_.data(), panel_bytes_, 0, first, last, x, bias, y, y_stride);
     auto* wide = reinterpret_cast<uint8_t*>(scratch);
     for (int64_t p = first; p < last; p += wide_panels()) {
       const int64_t end = std::min(p + wide_panels(), last);
       for (int64_t i = p; i < end; ++i) wide_.widen(panel(i), cols_, wide + (i - p) * wide_bytes());
-      run(wide_.run, wide, wide_bytes(), p, p, end, x, bias, y);
+      run(wide_.run, wide, wide_bytes(), p, p, end, x, bias, y, y_stride);
     }
   }
 
@@ -146,10 +150,10 @@ class BlockMatrix final : public MatrixBase {
   }
   /// Panels first … last-1 of `panels`, which begins with the panel `begin`.
   void run(RunPanel kernel, const uint8_t* panels, int64_t bytes, int64_t begin, int64_t first, int64_t last,
-           const PreparedInput& x, const float* bias, float* y) const {
+           const PreparedInput& x, const float* bias, float* y, int64_t y_stride) const {
     blocked(first, last, 2, x, cols_ / 32 * kInt8GroupBytes, [&](int64_t p, int64_t t0, int64_t t1, int64_t n) {
       kernel(panels + (p - begin) * bytes, x, t0, t1, n, bias == nullptr ? nullptr : bias + p * kPanelRows,
-             y + p * kPanelRows, rows_);
+             y + p * kPanelRows, y_stride);
     });
   }
 
@@ -221,10 +225,11 @@ class FloatMatrix final : public MatrixBase {
     return rounded ? Input::bf16 : Input::f32;
   }
   void run_panels(int64_t first, int64_t last, const PreparedInput& x, const float* bias, float* y,
-                  float*) const override {
+                  int64_t y_stride, float*) const override {
     const RunPanel run = table_.*(input(x.m) == Input::bf16 ? format_.bf16_run : format_.run);
     blocked(first, last, 1, x, cols_ * 4, [&](int64_t p, int64_t t0, int64_t t1, int64_t n) {
-      run(panel(p), x, t0, t1, n, bias == nullptr ? nullptr : bias + p * kPanelRows, y + p * kPanelRows, rows_);
+      run(panel(p), x, t0, t1, n, bias == nullptr ? nullptr : bias + p * kPanelRows, y + p * kPanelRows,
+          y_stride);
     });
   }
 
@@ -248,25 +253,23 @@ class DecodedMatrix final : public MatrixBase {
     std::shared_ptr<const void> keep;
   };
   DecodedMatrix(const KernelTable& table, const Codec& codec, int64_t rows, Stored stored, RunPanel run)
-      : MatrixBase(table, rows, stored.shape.cols()), codec_(codec), stored_(std::move(stored)), run_(run) {}
+      : MatrixBase(table, rows, stored.shape.cols()), codec_(codec), stored_(std::move(stored)), run_(run) {
+    if (const auto* panels = dynamic_cast<const PanelCodec*>(&codec))
+      panels_ = panels->panels(stored_.shape, stored_.parts);
+  }
   [[nodiscard]] bool repacked() const override { return false; }
   [[nodiscard]] uint64_t bytes() const override { return stored_.bytes; }
   void row(int64_t index, float* out) const override { decode(index, 1, out); }
   [[nodiscard]] Input input(int64_t) const override { return Input::f32; }
   [[nodiscard]] int64_t panel_scratch() const override { return 2 * kPanelRows * cols_; }
   void run_panels(int64_t first, int64_t last, const PreparedInput& x, const float* bias, float* y,
-                  float* scratch) const override {
+                  int64_t y_stride, float* scratch) const override {
     float* panel = scratch + kPanelRows * cols_;
     for (int64_t p = first; p < last; ++p) {
       const int64_t n = std::min(kPanelRows, rows_ - p * kPanelRows);
-      decode(p * kPanelRows, n, scratch);
-      std::fill(scratch + n * cols_, panel, 0.0F);
-      for (int64_t k = 0; k < cols_; ++k) {
-        for (int64_t lane = 0; lane < kPanelRows; ++lane)
-          panel[k * kPanelRows + lane] = scratch[lane * cols_ + k];
-      }
+      decode_panel(p * kPanelRows, n, scratch, panel);
       run_(reinterpret_cast<const uint8_t*>(panel), x, 0, (x.m + x.tile - 1) / x.tile, n,
-           bias == nullptr ? nullptr : bias + p * kPanelRows, y + p * kPanelRows, rows_);
+           bias == nullptr ? nullptr : bias + p * kPanelRows, y + p * kPanelRows, y_stride);
     }
   }
 
@@ -274,8 +277,18 @@ class DecodedMatrix final : public MatrixBase {
   void decode(int64_t first, int64_t count, float* out) const {
     codec_.decode_rows(stored_.shape, stored_.parts, stored_.first + first, count, out);
   }
+  /// rows: room for kPanelRows × cols.
+  void decode_panel(int64_t first, int64_t count, float* rows, float* panel) const {
+    if (count < kPanelRows) std::fill(panel, panel + kPanelRows * cols_, 0.0F);
+    if (panels_ != nullptr) return panels_->decode(stored_.first + first, count, panel);
+    decode(first, count, rows);
+    for (int64_t k = 0; k < cols_; ++k)
+      for (int64_t lane = 0; lane < count; ++lane) panel[k * kPanelRows + lane] = rows[lane * cols_ + k];
+  }
+
   const Codec& codec_;
   Stored stored_;
+  std::unique_ptr<PanelDecoder> panels_;  ///< where the codec has one
   RunPanel run_;
 };
 
@@ -304,7 +317,8 @@ class LowRankMatrix final : public MatrixBase {
     }
   }
   [[nodiscard]] Input input(int64_t) const override { return Input::int8; }
-  void run_panels(int64_t, int64_t, const PreparedInput&, const float*, float*, float*) const override {
+  void run_panels(int64_t, int64_t, const PreparedInput&, const float*, float*, int64_t,
+                  float*) const override {
     assert(false);  // matmul() asks for factors() first
   }
   [[nodiscard]] const Factors* factors() const override { return &factors_; }
@@ -313,6 +327,40 @@ class LowRankMatrix final : public MatrixBase {
   std::unique_ptr<PackedMatrix> right_, left_;
   std::vector<float> middle_;
   Factors factors_;
+};
+
+/// Matrices one below the other.
+class StackedMatrix final : public MatrixBase {
+ public:
+  StackedMatrix(const KernelTable& table, int64_t rows, int64_t cols,
+                std::vector<std::unique_ptr<PackedMatrix>> matrices)
+      : MatrixBase(table, rows, cols), matrices_(std::move(matrices)) {
+    int64_t first = 0;
+    for (const auto& matrix : matrices_) {
+      shares_.push_back({matrix.get(), first});
+      first += matrix->rows();
+    }
+  }
+  [[nodiscard]] bool repacked() const override { return true; }
+  [[nodiscard]] uint64_t bytes() const override {
+    uint64_t sum = 0;
+    for (const auto& matrix : matrices_) sum += matrix->bytes();
+    return sum;
+  }
+  void row(int64_t index, float* out) const override {
+    const Share& share = *(std::ranges::upper_bound(shares_, index, {}, &Share::first) - 1);
+    share.matrix->row(index - share.first, out);
+  }
+  [[nodiscard]] Input input(int64_t m) const override { return matrices_.front()->input(m); }
+  void run_panels(int64_t, int64_t, const PreparedInput&, const float*, float*, int64_t,
+                  float*) const override {
+    assert(false);  // matmul() asks for shares() first
+  }
+  [[nodiscard]] std::span<const Share> shares() const override { return shares_; }
+
+ private:
+  std::vector<std::unique_ptr<PackedMatrix>> matrices_;
+  std::vector<Share> shares_;
 };
 
 /// A buffer of `panels` panels, filled in parallel by pack(panel, rows of it, destination).
@@ -367,6 +415,19 @@ Result<std::unique_ptr<PackedMatrix>> PackedMatrix::pack(Target target, const Co
     LISSOM_TRY(auto left, pack(target, *factors.codec, rows, rank, factors.left, nullptr, pool));
     return std::make_unique<LowRankMatrix>(table, rows, cols, std::move(right), std::move(left),
                                            std::move(factors.middle));
+  }
+  if (const auto* stacked = dynamic_cast<const StackedCodec*>(&codec)) {
+    std::vector<std::unique_ptr<PackedMatrix>> matrices;
+    for (const StackedCodec::Share& share : stacked->shares(shape)) {
+      std::vector<std::vector<std::byte>> own;
+      for (const auto& part : std::span(parts).subspan(share.part, share.parts))
+        own.emplace_back(part.begin(), part.end());
+      const auto joined =
+          std::make_shared<const std::vector<std::byte>>(join_parts(*share.codec, share.shape, own));
+      LISSOM_TRY(matrices.emplace_back(),
+                 pack(target, *share.codec, share.shape.rows(), cols, *joined, joined, pool));
+    }
+    return std::make_unique<StackedMatrix>(table, rows, cols, std::move(matrices));
   }
   const auto packers = block_packers();
   for (size_t f = 0; f < packers.size(); ++f) {
@@ -423,6 +484,12 @@ uint64_t PackedMatrix::packed_bytes(const Codec& codec, int64_t rows, int64_t co
       const Codec& factor = low_rank->factor_codec();
       return packed_bytes(factor, rank, cols) + packed_bytes(factor, rows, rank) +
              static_cast<uint64_t>(rank) * sizeof(float);
+    }
+    if (const auto* stacked = dynamic_cast<const StackedCodec*>(&codec)) {
+      uint64_t sum = 0;
+      for (const StackedCodec::Share& share : stacked->shares(Shape{rows, cols}))
+        sum += packed_bytes(*share.codec, share.shape.rows(), cols);
+      return sum;
     }
   }
   return part_offsets(codec.components(Shape{rows, cols})).back();

@@ -209,6 +209,30 @@ TEST(Equivalent, RunsAsTheCodecThatHoldsTheSameWeights) {
     }
 }
 
+TEST(Stacked, SharesRunEachOnItsOwnKernel) {
+  ThreadPool pool(2);
+  for (const Target target : supported_targets())
+    for (const char* name : {"stacked_v1:F32|svd_int8_v1:r31|F32", "stacked_v1:svd_int8_v1:r8|Q8_0",
+                             "stacked_v1:F16|lissom_4_v1|BF16"})
+      for (const Shape& shape : {Shape{2, 32}, Shape{50, 64}, Shape{96, 160}}) {
+        const Codec& codec = *find_codec(name);
+        const Stored s = store(codec, shape, gaussian(shape.elements(), 7));
+        auto matrix = PackedMatrix::pack(target, codec, shape[0], shape[1], s.data, nullptr, pool);
+        ASSERT_TRUE(matrix) << matrix.error().message;
+        EXPECT_TRUE((*matrix)->repacked());
+        EXPECT_EQ((*matrix)->bytes(), PackedMatrix::packed_bytes(codec, shape[0], shape[1]));
+        for (const int64_t m : {1, 3, 17})  // some inputs are rounded to int8
+          EXPECT_LT(difference(**matrix, target, s.decoded.data(), m, pool, m != 3), 0.06)
+              << name << shape.str();
+        std::vector<float> row(static_cast<size_t>(shape[1]));
+        for (const int64_t r : {int64_t{0}, shape[0] / 2, shape[0] - 1}) {
+          (*matrix)->row(r, row.data());
+          for (int64_t c = 0; c < shape[1]; ++c)
+            ASSERT_NEAR(row[static_cast<size_t>(c)], s.decoded[static_cast<size_t>(r * shape[1] + c)], 1e-5F);
+        }
+      }
+}
+
 TEST(LowRank, TwoProductsAreTheOneThatTheyStandFor) {
   ThreadPool pool(2);
   for (const Target target : supported_targets())

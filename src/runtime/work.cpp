@@ -26,6 +26,8 @@ struct Counter {
       product(*factors->left, tokens);
       return;
     }
+    for (const kernels::PackedMatrix::Share& share : matrix.shares()) product(*share.matrix, tokens);
+    if (!matrix.shares().empty()) return;
     const int64_t ops = 2 * matrix.rows() * matrix.cols() * tokens;
     const kernels::Input input = matrix.input(tokens);
     (input == kernels::Input::int8   ? work.int8_ops

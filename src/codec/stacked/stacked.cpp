@@ -3,6 +3,8 @@
 // from ⌊i·rows/n⌋ to ⌊(i+1)·rows/n⌋. Its components are those of its codec, with "part0.", "part1." … before
 // the suffix; an empty suffix makes "part0".
 
+#include "codec/stacked/stacked.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -19,7 +21,7 @@ namespace {
 constexpr std::string_view kName = "stacked_v1";
 constexpr size_t kMostShares = 8;
 
-class Stacked final : public Codec, public HessianCodec, public PartsCheck {
+class Stacked final : public Codec, public HessianCodec, public StackedCodec, public PartsCheck {
  public:
   explicit Stacked(std::vector<const Codec*> codecs) : codecs_(std::move(codecs)) {
     for (const Codec* codec : codecs_) {
@@ -62,8 +64,9 @@ class Stacked final : public Codec, public HessianCodec, public PartsCheck {
       const auto w =
           weights.subspan(static_cast<size_t>(share.first) * cols, static_cast<size_t>(share.shape.elements()));
       const auto own = parts.subspan(share.part, share.parts);
-      if (share.wise != nullptr && !statistics.hessian.empty()) {
-        share.wise->encode_with(share.shape, w, statistics, own);
+      const auto* wise = dynamic_cast<const HessianCodec*>(share.codec);
+      if (wise != nullptr && !statistics.hessian.empty()) {
+        wise->encode_with(share.shape, w, statistics, own);
       } else {
         share.codec->encode(share.shape, w, diagonal.empty() ? statistics.importance : diagonal, own);
       }
@@ -79,25 +82,7 @@ class Stacked final : public Codec, public HessianCodec, public PartsCheck {
                                  to - from, out + (from - first) * shape.cols());
     }
   }
-  [[nodiscard]] Result<void> check_parts(const Shape& shape,
-                                         std::span<const std::span<const std::byte>> parts) const override {
-    for (const Share& share : shares(shape))
-      if (const auto* check = dynamic_cast<const PartsCheck*>(share.codec))
-        LISSOM_CHECK(check->check_parts(share.shape, parts.subspan(share.part, share.parts)));
-    return {};
-  }
-
- private:
-  struct Share {
-    size_t number;
-    const Codec* codec;
-    const HessianCodec* wise;  ///< the same, where it is one; else null
-    int64_t first;             ///< row
-    Shape shape;
-    size_t part, parts;  ///< its components among all
-  };
-  /// Those that have rows.
-  [[nodiscard]] std::vector<Share> shares(const Shape& shape) const {
+  [[nodiscard]] std::vector<Share> shares(const Shape& shape) const override {
     std::vector<Share> list;
     const auto n = static_cast<int64_t>(codecs_.size());
     size_t part = 0;
@@ -107,13 +92,20 @@ class Stacked final : public Codec, public HessianCodec, public PartsCheck {
       const Codec* codec = codecs_[static_cast<size_t>(i)];
       const Shape own{end - begin, shape.cols()};
       const size_t parts = codec->components(own).size();
-      const auto* wise = dynamic_cast<const HessianCodec*>(codec);
-      list.push_back({static_cast<size_t>(i), codec, wise, begin, own, part, parts});
+      list.push_back({static_cast<size_t>(i), codec, begin, own, part, parts});
       part += parts;
     }
     return list;
   }
+  [[nodiscard]] Result<void> check_parts(const Shape& shape,
+                                         std::span<const std::span<const std::byte>> parts) const override {
+    for (const Share& share : shares(shape))
+      if (const auto* check = dynamic_cast<const PartsCheck*>(share.codec))
+        LISSOM_CHECK(check->check_parts(share.shape, parts.subspan(share.part, share.parts)));
+    return {};
+  }
 
+ private:
   std::vector<const Codec*> codecs_;
   std::string name_;
 };

@@ -11,6 +11,7 @@
 #include "base/threads.h"
 #include "codec/builtin.h"
 #include "codec/feedback.h"
+#include "codec/panels.h"
 #include "codec/parts.h"
 
 namespace lissom {
@@ -310,7 +311,86 @@ void encode_block(const Plan& p, int64_t index, std::span<const std::span<std::b
     store(parts[kRows], static_cast<size_t>(i), float_to_half(p.rows[static_cast<size_t>(i)]));
 }
 
-class TrellisCodec final : public Codec, public FeedbackCodec, public PartsCheck {
+/// Where the columns of a tensor's blocks lie, and their scales.
+class Decoder final : public PanelDecoder {
+ public:
+  Decoder(const Geometry& g, int window, std::span<const std::span<const std::byte>> parts)
+      : g_(g), parts_(parts.begin(), parts.end()), window_(window) {
+    uint32_t bit = 32;
+    for (size_t j = 0; j < static_cast<size_t>(g.cols); ++j) {
+      const int rate = rate_at(parts[kRates], j);
+      rates_.push_back(rate);
+      begin_.push_back(bit);
+      bit += static_cast<uint32_t>(rate * g.height);
+      scales_.push_back(rate > 0 ? column_scale(std::to_integer<uint8_t>(parts[kColumns][j])) : 0);
+    }
+  }
+  void rows(int64_t first, int64_t count, float* out) const {
+    for (int64_t row = first; row < first + count; ++row, out += g_.cols) {
+      const int64_t block = row / g_.height;
+      kernels().decode_row(streams(block), row % g_.height, row_scale(row), out);
+      put_outliers(block, row % g_.height, 1, out, 1);
+    }
+  }
+  void decode(int64_t first, int64_t count, float* out) const override {
+    float scales[kLanes];
+    for (int64_t i = 0; i < count; ++i) scales[i] = row_scale(first + i);
+    for (int64_t done = 0; done < count;) {
+      const int64_t row = first + done, block = row / g_.height;
+      const int64_t some = std::min(count - done, (block + 1) * g_.height - row);
+      kernels().decode_panel(streams(block), row % g_.height, some, scales + done, out + done);
+      put_outliers(block, row % g_.height, some, out + done, kLanes);
+      done += some;
+    }
+  }
+
+ private:
+  [[nodiscard]] RowStreams streams(int64_t block) const {
+    const auto* codes = reinterpret_cast<const uint8_t*>(parts_[kCodes].data());
+    return {codes + block * g_.stream_bytes,
+            codes + parts_[kCodes].size(),
+            state_values(window_),
+            window_,
+            g_.cols,
+            begin_.data(),
+            rates_.data(),
+            scales_.data()};
+  }
+  [[nodiscard]] float row_scale(int64_t row) const {
+    return half_to_float(load<uint16_t>(parts_[kRows], static_cast<size_t>(row)));
+  }
+  /// Into out[column·stride + i] for rows row+i of the block, i < count; stride 1 for a row alone.
+  void put_outliers(int64_t block, int64_t row, int64_t count, float* out, int64_t stride) const {
+    const auto base = static_cast<size_t>(block * g_.outliers);
+    const auto cols = static_cast<uint32_t>(g_.cols);
+    const auto begin = static_cast<uint32_t>(row * g_.cols),
+               end = static_cast<uint32_t>((row + count) * g_.cols);
+    size_t low = 0, high = static_cast<size_t>(g_.outliers);
+    while (low < high) {
+      const size_t middle = (low + high) / 2;
+      if (load<uint32_t>(parts_[kOutlierIndex], base + middle) < begin)
+        low = middle + 1;
+      else
+        high = middle;
+    }
+    for (; low < static_cast<size_t>(g_.outliers); ++low) {
+      const uint32_t at = load<uint32_t>(parts_[kOutlierIndex], base + low);
+      if (at >= end) return;
+      if (at < begin) continue;  // out of order: a damaged file
+      const uint32_t column = (at - begin) % cols, i = (at - begin) / cols;
+      out[column * stride + i] = half_to_float(load<uint16_t>(parts_[kOutliers], base + low));
+    }
+  }
+
+  Geometry g_;
+  Parts parts_;
+  int window_;
+  std::vector<uint32_t> begin_;
+  std::vector<int32_t> rates_;
+  std::vector<float> scales_;
+};
+
+class TrellisCodec final : public Codec, public FeedbackCodec, public PanelCodec, public PartsCheck {
  public:
   TrellisCodec(const char* name, int half_bits, int window, ErrorInterval interval)
       : name_(name), half_bits_(half_bits), window_(window), interval_(interval) {}
@@ -366,27 +446,12 @@ class TrellisCodec final : public Codec, public FeedbackCodec, public PartsCheck
   void decode_rows(const Shape& shape, std::span<const std::span<const std::byte>> parts, int64_t first,
                    int64_t count, float* out) const override {
     const Geometry g = geometry(shape, half_bits_);
-    const auto cols = static_cast<size_t>(g.cols);
-    std::vector<uint32_t> begin(cols);
-    std::vector<int32_t> rates(cols);
-    std::vector<float> scales(cols);
-    uint32_t bit = 32;
-    for (size_t j = 0; j < cols; ++j) {
-      rates[j] = rate_at(parts[kRates], j);
-      begin[j] = bit;
-      bit += static_cast<uint32_t>(rates[j] * g.height);
-      scales[j] = rates[j] > 0 ? column_scale(std::to_integer<uint8_t>(parts[kColumns][j])) : 0;
-    }
-    const Kernels& with = kernels();
-    RowStreams streams{nullptr,      state_values(window_), window_,      g.cols,
-                       begin.data(), rates.data(),          scales.data()};
-    for (int64_t row = first; row < first + count; ++row, out += g.cols) {
-      const int64_t block = row / g.height;
-      streams.codes = reinterpret_cast<const uint8_t*>(parts[kCodes].data()) + block * g.stream_bytes;
-      with.decode_row(streams, row % g.height,
-                      half_to_float(load<uint16_t>(parts[kRows], static_cast<size_t>(row))), out);
-      put_outliers(g, parts, block, row % g.height, out);
-    }
+    Decoder(g, window_, parts).rows(first, count, out);
+  }
+
+  [[nodiscard]] std::unique_ptr<PanelDecoder> panels(
+      const Shape& shape, std::span<const std::span<const std::byte>> parts) const override {
+    return std::make_unique<Decoder>(geometry(shape, half_bits_), window_, parts);
   }
 
  private:
@@ -421,26 +486,6 @@ class TrellisCodec final : public Codec, public FeedbackCodec, public PartsCheck
     pool.parallel_for(p.g.blocks, 1, [&](int64_t begin, int64_t end, int) {
       for (int64_t block = begin; block < end; ++block) encode_block(p, block, parts);
     });
-  }
-
-  static void put_outliers(const Geometry& g, std::span<const std::span<const std::byte>> parts, int64_t block,
-                           int64_t row, float* out) {
-    const auto base = static_cast<size_t>(block * g.outliers);
-    const auto begin = static_cast<uint32_t>(row * g.cols), end = static_cast<uint32_t>((row + 1) * g.cols);
-    size_t low = 0, high = static_cast<size_t>(g.outliers);
-    while (low < high) {
-      const size_t middle = (low + high) / 2;
-      if (load<uint32_t>(parts[kOutlierIndex], base + middle) < begin)
-        low = middle + 1;
-      else
-        high = middle;
-    }
-    for (; low < static_cast<size_t>(g.outliers); ++low) {
-      const uint32_t at = load<uint32_t>(parts[kOutlierIndex], base + low);
-      if (at >= end) return;
-      if (at < begin) continue;  // out of order: a damaged file
-      out[at - begin] = half_to_float(load<uint16_t>(parts[kOutliers], base + low));
-    }
   }
 
   const char* name_;

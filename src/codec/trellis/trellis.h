@@ -71,9 +71,10 @@ struct Step {
   float x, weight;      ///< adds weight · (x - value)²
 };
 
-/// What a row of a decoded block is made from.
+/// What rows of a decoded block are made from.
 struct RowStreams {
   const uint8_t* codes;  ///< of the block
+  const uint8_t* end;    ///< of all blocks' codes
   const float* values;   ///< state_values()
   int window;
   int64_t cols;
@@ -87,6 +88,9 @@ struct Kernels {
   /// costs, next: 2^window values; merged: room for 2^window; from: 2^(window - rate) choices.
   void (*step)(const Step& step, const float* costs, float* next, float* merged, uint8_t* from);
   void (*decode_row)(const RowStreams& streams, int64_t row, float row_scale, float* out);
+  /// Rows row … row+count-1, at most 16, into out[column·16 + i]; row_scales: of these rows.
+  void (*decode_panel)(const RowStreams& streams, int64_t row, int64_t count, const float* row_scales,
+                       float* out);
 };
 [[nodiscard]] const Kernels& kernels();
 [[nodiscard]] const Kernels& scalar_kernels();

@@ -3,8 +3,8 @@
 the same text, judged by llama.cpp's own `llama-perplexity --kl-divergence` on a text that neither saw. A markdown table.
 
 usage: kld_vs_llama_quantize.py MODEL-FOLDER CALIB.txt EVAL.txt [--types Q4_0,Q4_1,IQ4_NL,Q5_0] [--down Q4_K,Q3_K]
-           [--chunks 40] [--effort default] [--algorithm error-feedback] [--calib-chunks 0] [--threads 2]
-           [--quantize NAME=PATH ...] [--work FOLDER]
+           [--chunks 40] [--effort default] [--algorithm error-feedback] [--fold awq] [--calib-chunks 0]
+           [--threads 2] [--quantize NAME=PATH ...] [--work FOLDER]
 
 --types: the whole model. --down: ffn_down of that type, the rest Q8_0. --quantize names further llama-quantize programs
 (ik_llama.cpp's) to run beside llama.cpp's. llama.cpp's programs are looked for in LISSOM_LLAMA_CPP_BIN, lissom in
@@ -83,7 +83,9 @@ class Bench:
         return out
 
     def ours(self, kind, down):
-        stem = f"lissom-{self.a.effort}-{self.a.algorithm or ''}{'down-' if down else ''}{kind}"
+        said = {"--algorithm": self.a.algorithm, "--fold": self.a.fold}
+        flags = [word for flag, value in said.items() if value for word in (flag, value)]
+        stem = "-".join(["lissom", self.a.effort, *filter(None, said.values()), *(["down"] if down else []), kind])
         out, scheme = self.work / f"{stem}.gguf", self.work / f"{stem}.yaml"
         seconds = None
         if not out.exists():
@@ -91,7 +93,7 @@ class Bench:
             begin = time.perf_counter()
             output(LISSOM, "compress", self.base if self.a.from_gguf else self.a.model, "-o", out, "--scheme", scheme,
                    "--calib", self.a.calib, "--no-verify", "--effort", self.a.effort, "--calib-chunks", self.a.calib_chunks,
-                   *(["--algorithm", self.a.algorithm] if self.a.algorithm else []), "--threads", self.a.threads)  # fmt: skip
+                   *flags, "--threads", self.a.threads)  # fmt: skip
             seconds = time.perf_counter() - begin
         return out, seconds
 
@@ -121,6 +123,7 @@ def main():
     parser.add_argument("--chunks", type=int, default=40)
     parser.add_argument("--effort", default="default")
     parser.add_argument("--algorithm", help="as lissom compress has it; else what the effort brings")
+    parser.add_argument("--fold", help="as lissom compress has it")
     parser.add_argument("--calib-chunks", default=0, help="of the text, for lissom; 0: all")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--quantize", action="append", default=[])

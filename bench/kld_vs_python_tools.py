@@ -27,13 +27,12 @@ LENGTH = 512  # tokens of a window, for both
 CASES = "w4g64:lissom_4_v1,w4g64:int4_opt_llama_v1,w3g64:lissom_3_v1,w2g64:lissom_2_v1"
 
 
-def auto_round(model, tokenizer, windows, scheme, format, a, out):
+def auto_round(model, tokenizer, windows, scheme, a):
     from auto_round import AutoRound
 
-    rounder = AutoRound(model, tokenizer=tokenizer, scheme=scheme, dataset=windows, iters=a.iters, seqlen=LENGTH,
-                        nsamples=len(windows), batch_size=a.batch, device_map="cpu", enable_torch_compile=False,
-                        enable_alg_ext=True)  # fmt: skip
-    rounder.quantize_and_save(str(out), format=format)
+    return AutoRound(model, tokenizer=tokenizer, scheme=scheme, dataset=windows, iters=a.iters, seqlen=LENGTH,
+                     nsamples=len(windows), batch_size=a.batch, device_map="cpu", enable_torch_compile=False,
+                     enable_alg_ext=True)  # fmt: skip
 
 
 def llm_compressor(model, windows, bits, group):
@@ -89,16 +88,18 @@ class Table:
         ids = tokenizer(pathlib.Path(self.a.calib).read_text(), return_tensors="pt", add_special_tokens=False).input_ids[0]
         windows = [ids[i : i + LENGTH].unsqueeze(0) for i in range(0, len(ids) - LENGTH, LENGTH)][: self.a.samples]
         begin = time.perf_counter()
-        if self.a.tool == "auto-round":
-            scheme, format = f"GGUF:{kind}", f"gguf:{kind.lower()}"
-            if kind.startswith("w"):
-                bits, group = bits_of(kind)
-                scheme, format = {"bits": bits, "group_size": group, "sym": True, "data_type": "int"}, "fake"
-            auto_round(model, tokenizer, windows, scheme, format, self.a, out)
+        if not kind.startswith("w"):
+            rounder = auto_round(model, tokenizer, windows, f"GGUF:{kind}", self.a)
+            rounder.quantize_and_save(str(out), format=f"gguf:{kind.lower()}")
+        elif self.a.tool == "auto-round":
+            bits, group = bits_of(kind)
+            scheme = {"bits": bits, "group_size": group, "sym": True, "data_type": "int"}
+            # Not by its `fake` export, which in 0.16.1 holds the source's weights.
+            model, _ = auto_round(model, tokenizer, windows, scheme, self.a).quantize()
         else:
             llm_compressor(model, windows, *bits_of(kind))
         seconds = time.perf_counter() - begin
-        if self.a.tool == "llm-compressor":
+        if kind.startswith("w"):
             whole = AutoModelForCausalLM.from_pretrained(self.a.model, dtype="float32")
             rounded = model.state_dict()
             whole.load_state_dict({name: rounded[name] for name in whole.state_dict()})

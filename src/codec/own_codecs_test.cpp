@@ -10,6 +10,7 @@
 
 #include "base/half.h"
 #include "codec/family.h"
+#include "codec/int4/expand.h"
 #include "codec/panels.h"
 #include "codec/parts.h"
 #include "codec/trellis/trellis.h"
@@ -270,6 +271,46 @@ TEST(Trellis, KernelsGiveTheBitsOfTheScalarOnes) {
       plain.decode_row(streams, row + count - 1, row_scales[static_cast<size_t>(count - 1)], b.data());
       for (size_t j = 0; j < 37; ++j) ASSERT_EQ(panel[j * 16 + static_cast<size_t>(count - 1)], b[j]);
     }
+}
+
+TEST(OwnCodecs, ExpandersOfEveryTargetAreEqual) {
+  const int4::Expanders &fast = int4::expanders(), &plain = int4::portable_expanders();
+  std::mt19937 random(19);
+  std::vector<uint8_t> codes(256);
+  for (uint8_t& code : codes) code = static_cast<uint8_t>(random());
+  std::vector<std::byte> halves;
+  for (uint32_t h = 0; h < 0x10000; h += 3) {
+    if ((h & 0x7c00U) == 0x7c00U && (h & 0x3ffU) != 0) continue;  // NaNs may become quiet
+    halves.push_back(static_cast<std::byte>(h & 255U));
+    halves.push_back(static_cast<std::byte>(h >> 8));
+  }
+  const auto scales = gaussian(64, 20), offsets = gaussian(64, 21), x = gaussian(256, 22);
+  const auto same = [&](size_t n, const auto& call) {
+    std::vector<float> a = gaussian(static_cast<int64_t>(n), 23), b = a;
+    call(fast, a.data());
+    call(plain, b.data());
+    return std::memcmp(a.data(), b.data(), n * sizeof(float)) == 0;
+  };
+  EXPECT_TRUE(same(halves.size() / 2, [&](const int4::Expanders& e, float* to) {
+    e.halves(halves.data(), halves.size() / 2, to);
+  }));
+  for (const size_t n : {2, 8, 14, 16, 18, 32, 50, 64, 200}) {
+    for (const size_t group : {size_t{8}, size_t{16}, size_t{64}, n})
+      EXPECT_TRUE(same(n,
+                       [&](const int4::Expanders& e, float* to) {
+                         e.lines({codes.data(), n, group, scales.data(), offsets.data()}, to);
+                       }))
+          << n << " " << group;
+    EXPECT_TRUE(same(n, [&](auto& e, float* to) { e.bytes(codes.data(), n, 0.3F, -1.7F, to); })) << n;
+    EXPECT_TRUE(same(n, [&](auto& e, float* to) { e.quarters(codes.data(), n, 0.3F, -1.7F, to); })) << n;
+    EXPECT_TRUE(same(n, [&](auto& e, float* to) { e.levels(codes.data(), n, 0.3F, x.data(), to); })) << n;
+    EXPECT_TRUE(same(n, [&](auto& e, float* to) { e.multiply(x.data(), n, to); })) << n;
+    EXPECT_TRUE(same(n, [&](auto& e, float* to) { e.add(0.3F, x.data(), n, to); })) << n;
+  }
+  std::vector<float> two(2);
+  plain.lines({codes.data(), 2, 2, scales.data(), offsets.data()}, two.data());
+  EXPECT_EQ(two[0], scales[0] * static_cast<float>(codes[0] & 15) + offsets[0]);
+  EXPECT_EQ(two[1], scales[0] * static_cast<float>(codes[0] >> 4) + offsets[0]);
 }
 
 TEST(OwnCodecs, PanelsAreRowsSideBySide) {

@@ -241,6 +241,21 @@ class FloatMatrix final : public MatrixBase {
 
 // ---------------------------------------------------------------- anything else
 
+/// Four rows' four columns, rows `stride` apart, into four columns of a panel.
+void transpose4(const float* rows, int64_t stride, float* panel) {
+  using Four = float __attribute__((vector_size(16)));
+  Four r[4];
+  for (int i = 0; i < 4; ++i) std::memcpy(&r[i], rows + i * stride, sizeof(Four));
+  const Four a = __builtin_shufflevector(r[0], r[1], 0, 4, 1, 5),
+             b = __builtin_shufflevector(r[2], r[3], 0, 4, 1, 5);
+  const Four c = __builtin_shufflevector(r[0], r[1], 2, 6, 3, 7),
+             d = __builtin_shufflevector(r[2], r[3], 2, 6, 3, 7);
+  const Four columns[4] = {__builtin_shufflevector(a, b, 0, 1, 4, 5), __builtin_shufflevector(a, b, 2, 3, 6, 7),
+                           __builtin_shufflevector(c, d, 0, 1, 4, 5),
+                           __builtin_shufflevector(c, d, 2, 3, 6, 7)};
+  for (int i = 0; i < 4; ++i) std::memcpy(panel + i * kPanelRows, &columns[i], sizeof(Four));
+}
+
 /// The codec's own components; each panel is decoded to F32 when it is needed. The rows may be some of a larger
 /// tensor's.
 class DecodedMatrix final : public MatrixBase {
@@ -282,8 +297,13 @@ class DecodedMatrix final : public MatrixBase {
     if (count < kPanelRows) std::fill(panel, panel + kPanelRows * cols_, 0.0F);
     if (panels_ != nullptr) return panels_->decode(stored_.first + first, count, panel);
     decode(first, count, rows);
+    const int64_t lanes = count / 4 * 4, cols = cols_ / 4 * 4;
+    for (int64_t k = 0; k < cols; k += 4)
+      for (int64_t lane = 0; lane < lanes; lane += 4)
+        transpose4(rows + lane * cols_ + k, cols_, panel + k * kPanelRows + lane);
     for (int64_t k = 0; k < cols_; ++k)
-      for (int64_t lane = 0; lane < count; ++lane) panel[k * kPanelRows + lane] = rows[lane * cols_ + k];
+      for (int64_t lane = k < cols ? lanes : 0; lane < count; ++lane)
+        panel[k * kPanelRows + lane] = rows[lane * cols_ + k];
   }
 
   const Codec& codec_;

@@ -13,6 +13,7 @@
 #include "base/threads.h"
 #include "codec/builtin.h"
 #include "codec/family.h"
+#include "codec/int4/expand.h"
 #include "codec/int4/int4.h"
 #include "codec/vectors/vectors.h"
 
@@ -66,17 +67,17 @@ class CalibratedVq final : public Codec, public FeedbackCodec {
     const auto cols = static_cast<size_t>(shape.cols()), per_row = cols / kWidth;
     const size_t vectors_all = static_cast<size_t>(shape.elements()) / kWidth;
     std::vector<float> books(stages_ * kBook);
-    for (size_t i = 0; i < books.size(); ++i) books[i] = load_half(parts[kBooks], i);
+    int4::expanders().halves(parts[kBooks].data(), books.size(), books.data());
+    const auto* codes = reinterpret_cast<const uint8_t*>(parts[kCodes].data());
     for (auto row = static_cast<size_t>(first); row < static_cast<size_t>(first + count); ++row, out += cols) {
       const float scale = load_half(parts[kRows], row);
-      for (size_t j = 0; j < cols; ++j) {
-        float sum = 0;
+      for (size_t i = 0; i < per_row; ++i) {
+        std::array<float, kWidth> sum{};
         for (size_t stage = 0; stage < stages_; ++stage) {
-          const auto k =
-              std::to_integer<size_t>(parts[kCodes][stage * vectors_all + row * per_row + j / kWidth]);
-          sum += books[stage * kBook + k * kWidth + j % kWidth];
+          const float* point = &books[stage * kBook + codes[stage * vectors_all + row * per_row + i] * kWidth];
+          for (size_t d = 0; d < kWidth; ++d) sum[d] += point[d];
         }
-        out[j] = scale * sum;
+        for (size_t d = 0; d < kWidth; ++d) out[i * kWidth + d] = scale * sum[d];
       }
     }
   }

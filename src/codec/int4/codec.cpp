@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "base/threads.h"
+#include "codec/int4/expand.h"
 #include "codec/int4/int4.h"
 
 namespace lissom::int4 {
@@ -265,35 +266,38 @@ void GroupsCodec::encode_as(const Shape& shape, std::span<const float> weights,
 void GroupsCodec::decode_rows(const Shape& shape, std::span<const std::span<const std::byte>> parts,
                               int64_t first, int64_t count, float* out) const {
   const Layout at = layout(shape);
+  const Expanders& expand = expanders();
+  const auto cols = static_cast<size_t>(at.cols), groups = static_cast<size_t>(at.groups);
   const auto part = [&](int i) { return parts[static_cast<size_t>(i)]; };
+  const auto bits_of = [&](size_t g) { return at.bits >= 0 ? std::to_integer<int>(part(at.bits)[g]) : 4; };
+  std::vector<float> columns(at.columns >= 0 ? cols : 0), scales(groups), offsets(groups);
+  if (at.columns >= 0) expand.halves(part(at.columns).data(), cols, columns.data());
   for (int64_t row = first; row < first + count; ++row, out += at.cols) {
     const auto* codes = reinterpret_cast<const uint8_t*>(parts[0].data()) + row * at.row_bytes;
-    for (int64_t g = 0; g < at.groups; ++g) {
-      const auto place = static_cast<size_t>(row * at.groups + g);
-      const int bits = at.bits >= 0 ? std::to_integer<int>(part(at.bits)[static_cast<size_t>(g)]) : 4;
-      const float scale = load_half(parts[1], place);
-      const float offset =
-          at.offsets >= 0 ? load_half(part(at.offsets), place) : -scale * static_cast<float>(1 << (bits - 1));
-      float* to = out + g * at.group;
-      const int64_t n = at.size(g);
-      if (bits == 4) {
-        for (int64_t i = 0; i < n; i += 2) {
-          to[i] = scale * static_cast<float>(codes[i / 2] & 15) + offset;
-          to[i + 1] = scale * static_cast<float>(codes[i / 2] >> 4) + offset;
-        }
-      } else if (bits == 8) {
-        for (int64_t i = 0; i < n; ++i) to[i] = scale * static_cast<float>(codes[i]) + offset;
-      } else {
-        for (int64_t i = 0; i < n; ++i)
-          to[i] = scale * static_cast<float>((codes[i / 4] >> (2 * (i % 4))) & 3) + offset;
+    const size_t place = static_cast<size_t>(row) * groups * sizeof(uint16_t);
+    expand.halves(parts[1].data() + place, groups, scales.data());
+    if (at.offsets >= 0)
+      expand.halves(part(at.offsets).data() + place, groups, offsets.data());
+    else
+      for (size_t g = 0; g < groups; ++g) offsets[g] = -scales[g] * static_cast<float>(1 << (bits_of(g) - 1));
+    if (at.bits < 0) {
+      expand.lines({codes, cols, static_cast<size_t>(at.group), scales.data(), offsets.data()}, out);
+    } else {
+      for (size_t g = 0; g < groups; ++g) {
+        const auto n = static_cast<size_t>(at.size(static_cast<int64_t>(g)));
+        float* to = out + g * static_cast<size_t>(at.group);
+        const int bits = bits_of(g);
+        if (bits == 4)
+          expand.lines({codes, n, n, &scales[g], &offsets[g]}, to);
+        else
+          (bits == 8 ? expand.bytes : expand.quarters)(codes, n, scales[g], offsets[g], to);
+        codes += n * static_cast<size_t>(bits) / 8;
       }
-      codes += n * bits / 8;
     }
-    if (at.columns >= 0)
-      for (int64_t j = 0; j < at.cols; ++j) out[j] *= load_half(part(at.columns), static_cast<size_t>(j));
+    if (at.columns >= 0) expand.multiply(columns.data(), cols, out);
     for (int64_t n = 0; n < at.outliers; ++n) {
-      const auto place = static_cast<size_t>(row * at.outliers + n);
-      out[at.outlier(part(at.index), place)] = load_half(part(at.values), place);
+      const auto outlier = static_cast<size_t>(row * at.outliers + n);
+      out[at.outlier(part(at.index), outlier)] = load_half(part(at.values), outlier);
     }
   }
 }

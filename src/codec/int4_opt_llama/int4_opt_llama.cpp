@@ -13,6 +13,7 @@
 
 #include "base/threads.h"
 #include "codec/builtin.h"
+#include "codec/int4/expand.h"
 #include "codec/int4/int4.h"
 
 namespace lissom {
@@ -134,13 +135,12 @@ class OptLlamaCodec final : public Codec, public FeedbackCodec {
     const auto cols = static_cast<size_t>(shape.cols()), groups = (cols + kGroup - 1) / kGroup;
     Levels levels;
     for (size_t k = 0; k < 16; ++k) levels[k] = load_half(parts[2], k);
+    const Expanders& expand = expanders();
+    const auto* codes = reinterpret_cast<const uint8_t*>(parts[0].data());
     for (auto row = static_cast<size_t>(first); row < static_cast<size_t>(first + count); ++row, out += cols)
-      for (size_t j = 0; j < cols; j += 2) {
-        const auto pair = std::to_integer<unsigned>(parts[0][(row * cols + j) / 2]);
-        const float scale = load_half(parts[1], row * groups + j / kGroup);
-        out[j] = scale * levels[pair & 15U];
-        out[j + 1] = scale * levels[pair >> 4];
-      }
+      for (size_t j = 0; j < cols; j += kGroup)
+        expand.levels(codes + (row * cols + j) / 2, std::min(kGroup, cols - j),
+                      load_half(parts[1], row * groups + j / kGroup), levels.data(), out + j);
   }
 
  private:

@@ -12,6 +12,7 @@
 
 #include "base/threads.h"
 #include "codec/builtin.h"
+#include "codec/int4/expand.h"
 #include "codec/int4/int4.h"
 
 namespace lissom {
@@ -70,16 +71,24 @@ class ResidualCodec final : public Codec {
   }
   void decode_rows(const Shape& shape, std::span<const std::span<const std::byte>> parts, int64_t first,
                    int64_t count, float* out) const override {
+    const int4::Expanders& expand = int4::expanders();
     const auto cols = static_cast<size_t>(shape.cols()), groups = (cols + 63) / 64;
-    for (auto row = static_cast<size_t>(first); row < static_cast<size_t>(first + count); ++row, out += cols)
-      for (size_t j = 0; j < cols; ++j) {
-        const size_t at = row * cols + j;
-        const int code = (std::to_integer<int>(parts[kCodes][at / 2]) >> (4 * (at % 2))) & 15;
-        const int residual = (std::to_integer<int>(parts[kResidual][at / 4]) >> (2 * (at % 4))) & 3;
-        out[j] = load_half(parts[kScales], at / kGroup) * static_cast<float>(code - 8) +
-                 load_half(parts[kResidualScales], row * groups + j / kResidualGroup) *
-                     (static_cast<float>(residual) - 1.5F);
+    const auto* codes = reinterpret_cast<const uint8_t*>(parts[kCodes].data());
+    const auto* residual = reinterpret_cast<const uint8_t*>(parts[kResidual].data());
+    std::vector<float> scales(cols / kGroup), offsets(scales.size()), rest(cols);
+    for (auto row = static_cast<size_t>(first); row < static_cast<size_t>(first + count); ++row, out += cols) {
+      expand.halves(parts[kScales].data() + row * scales.size() * sizeof(uint16_t), scales.size(),
+                    scales.data());
+      for (size_t g = 0; g < scales.size(); ++g) offsets[g] = -8 * scales[g];
+      expand.lines({codes + row * cols / 2, cols, kGroup, scales.data(), offsets.data()}, out);
+      for (size_t g = 0; g < groups; ++g) {
+        const size_t from = g * kResidualGroup;
+        const float scale = load_half(parts[kResidualScales], row * groups + g);
+        expand.quarters(residual + (row * cols + from) / 4, std::min(kResidualGroup, cols - from), scale,
+                        -1.5F * scale, rest.data() + from);
       }
+      expand.add(1, rest.data(), cols, out);
+    }
   }
 
  private:

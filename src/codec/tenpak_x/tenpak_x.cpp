@@ -13,6 +13,7 @@
 
 #include "base/threads.h"
 #include "codec/builtin.h"
+#include "codec/int4/expand.h"
 #include "codec/int4/int4.h"
 #include "codec/vectors/vectors.h"
 
@@ -180,20 +181,26 @@ class TenpakX final : public Codec {
   }
   void decode_rows(const Shape& shape, std::span<const std::span<const std::byte>> parts, int64_t first,
                    int64_t count, float* out) const override {
+    const int4::Expanders& expand = int4::expanders();
     const auto cols = static_cast<size_t>(shape.cols()), groups = (cols + kGroup - 1) / kGroup;
-    std::vector<float> right(kRank * cols), book(vectors::kPoints * kWidth), left(kRank);
-    for (size_t i = 0; i < right.size(); ++i) right[i] = load_half(parts[kRight], i);
-    for (size_t i = 0; i < book.size(); ++i) book[i] = load_half(parts[kBook], i);
+    const auto* codes = reinterpret_cast<const uint8_t*>(parts[kCodes].data());
+    std::vector<float> right(kRank * cols), book(vectors::kPoints * kWidth), scales(groups), offsets(groups),
+        rest(cols);
+    expand.halves(parts[kRight].data(), right.size(), right.data());
+    expand.halves(parts[kBook].data(), book.size(), book.data());
     for (auto row = static_cast<size_t>(first); row < static_cast<size_t>(first + count); ++row, out += cols) {
-      for (size_t r = 0; r < kRank; ++r) left[r] = load_half(parts[kLeft], row * kRank + r);
+      std::fill(out, out + cols, 0.0F);
+      for (size_t r = 0; r < kRank; ++r)
+        expand.add(load_half(parts[kLeft], row * kRank + r), &right[r * cols], cols, out);
       const float scale = load_half(parts[kRowScales], row);
-      for (size_t j = 0; j < cols; ++j) {
-        const size_t at = row * cols + j;
-        const auto k = std::to_integer<size_t>(parts[kIndex][at / kWidth]);
-        const int code = (std::to_integer<int>(parts[kCodes][at / 2]) >> (4 * (at % 2))) & 15;
-        out[j] = product(left.data(), right.data(), cols, j) + scale * book[k * kWidth + j % kWidth] +
-                 load_half(parts[kScales], row * groups + j / kGroup) * static_cast<float>(code - 8);
+      for (size_t j = 0; j < cols; j += kWidth) {
+        const float* point = &book[std::to_integer<size_t>(parts[kIndex][(row * cols + j) / kWidth]) * kWidth];
+        for (size_t d = 0; d < kWidth; ++d) out[j + d] += scale * point[d];
       }
+      expand.halves(parts[kScales].data() + row * groups * sizeof(uint16_t), groups, scales.data());
+      for (size_t g = 0; g < groups; ++g) offsets[g] = -8 * scales[g];
+      expand.lines({codes + row * cols / 2, cols, kGroup, scales.data(), offsets.data()}, rest.data());
+      expand.add(1, rest.data(), cols, out);
     }
   }
 };

@@ -26,6 +26,8 @@ constexpr float kMomentum = 0.9F, kSquares = 0.95F, kTiny = 1e-12F;
 constexpr int64_t kWarmup = 5;
 /// One-dimensional tensors act on every token alike, so they go more slowly.
 constexpr double kVectorRate = 0.3;
+/// Divergence (nats) from which on the rate is the whole one.
+constexpr double kFullRateKld = 0.15;
 constexpr int64_t kGrain = int64_t{1} << 15;  // weights that a thread takes at a time
 /// Windows by which what was learned is held to what it began with.
 constexpr int64_t kJudged = 6;
@@ -368,6 +370,7 @@ class Work {
 
   Result<void> learn() {
     using Clock = std::chrono::steady_clock;
+    LISSOM_CHECK(judge_the_begun());
     std::vector<float> values;
     for (Learned& t : tensors_) {
       t.momentum.resize(t.latent.size());
@@ -380,6 +383,8 @@ class Work {
       }
       distiller_->set(t.weight, values);
     }
+    rate_ = options_.rate;
+    if (done_.begun_kld < kFullRateKld) rate_ *= std::sqrt(done_.begun_kld / kFullRateKld);
     auto saved = Clock::now();
     for (int64_t step = done_.resumed_steps; step < steps_; ++step) {
       LISSOM_CHECK(take_step(step));
@@ -397,10 +402,9 @@ class Work {
     return {};
   }
 
-  /// Where what it began with says as nearly what the source says, that is kept: of little loss the noise of
-  /// the steps makes more. Judged by the windows that would be read next.
-  Result<void> keep_the_better() {
-    LISSOM_TRY(done_.learned_kld, judge());
+  /// Once: a run that goes on has it from the state.
+  Result<void> judge_the_begun() {
+    if (done_.resumed_steps > 0 && done_.begun_kld > 0) return {};
     std::vector<float> values;
     for (const Learned& t : tensors_) {
       values.resize(static_cast<size_t>(t.entry->shape.elements()));
@@ -408,6 +412,14 @@ class Work {
       distiller_->set(t.weight, values);
     }
     LISSOM_TRY(done_.begun_kld, judge());
+    for (const Learned& t : tensors_) (void)distiller_->take_gradient(t.weight);
+    return {};
+  }
+
+  /// Where what it began with says as nearly what the source says, that is kept: of little loss the noise of
+  /// the steps makes more.
+  Result<void> keep_the_better() {
+    LISSOM_TRY(done_.learned_kld, judge());
     if (done_.learned_kld < done_.begun_kld) return {};
     progress_.say(
         LogLevel::info,
@@ -417,6 +429,7 @@ class Work {
     return {};
   }
 
+  /// By the windows that would be read next.
   Result<double> judge() {
     const int64_t count = std::min(kJudged, text_.windows());
     double sum = 0;
@@ -442,7 +455,7 @@ class Work {
     losses_.push_back(loss);
     const double progress = static_cast<double>(step) / static_cast<double>(steps_);
     const double warm = std::min(1.0, static_cast<double>(step + 1) / static_cast<double>(kWarmup));
-    const double rate = options_.rate * warm * 0.5 * (1 + std::cos(std::numbers::pi * progress));
+    const double rate = rate_ * warm * 0.5 * (1 + std::cos(std::numbers::pi * progress));
     std::vector<float> values;
     for (Learned& t : tensors_) {
       const std::span<const float> gradient = distiller_->take_gradient(t.weight);
@@ -483,6 +496,7 @@ class Work {
   ThreadPool pool_;
   Order order_;
   int64_t steps_ = 0;
+  double rate_ = 0;
   Means means_;
   std::vector<Learned> tensors_;
   std::unique_ptr<Distiller> distiller_;

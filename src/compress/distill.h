@@ -26,7 +26,9 @@ struct DistillText {
 struct DistillOptions {
   int64_t tokens = 0;          ///< to read in all; windows come in a seeded order, and again when all were read
   int64_t windows_a_step = 1;  ///< whose gradients make one step
-  double rate = 5e-4;  ///< Adam's step, in units of each tensor's root mean square; falls to 0 by a cosine
+  /// Adam's step, in units of each tensor's root mean square; falls to 0 by a cosine. Where there is little to
+  /// gain it is less: the gradient and its noise fall with the root of the divergence, a step does not.
+  double rate = 5e-4;
   uint64_t seed = 0;
   int threads = 0;
   std::string key;  ///< names all that the result depends on; one line

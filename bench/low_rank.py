@@ -5,7 +5,7 @@ saw. Memory and speed are those of `lissom run` in a process of its own: its pea
 
     python bench/low_rank.py rank MODEL --calib calib.txt --text held-out.txt
     python bench/low_rank.py policy MODEL [MODEL …] --text held-out.txt
-    TOKENIZER=FOLDER python bench/low_rank.py neo OUT    # writes a random model of GPT-Neo 125M's shape, with that tokenizer
+    TRAINED=FOLDER python bench/low_rank.py neo OUT    # writes a model of GPT-Neo 125M's shape to try the policy on
 """
 
 import argparse
@@ -121,20 +121,26 @@ def policy(arguments, folder):
 
 
 def neo(folder):
-    """A model of GPT-Neo 125M's shape (Black et al. 2021), random but for its attention, which a real model's
-    sharpness makes sensitive to K: its weights are three times as large as at initialization."""
+    """A model of GPT-Neo 125M's shape (Black et al. 2021): random, but each K projection has the singular values of one of a
+    trained model's, since what rank it needs hangs on them. Attention is sharp without more: GPT-Neo divides no scores, whose
+    deviation is 2.4 then. The tokenizer is the trained model's too."""
     import torch
-    from transformers import AutoTokenizer, GPTNeoConfig, GPTNeoForCausalLM
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GPTNeoConfig, GPTNeoForCausalLM
 
     torch.manual_seed(1)
-    tokenizer = AutoTokenizer.from_pretrained(os.environ["TOKENIZER"])
-    config = GPTNeoConfig(vocab_size=len(tokenizer), hidden_size=768, num_layers=12, num_heads=12,
+    tokenizer = AutoTokenizer.from_pretrained(os.environ["TRAINED"])
+    trained = AutoModelForCausalLM.from_pretrained(os.environ["TRAINED"], dtype=torch.float32).state_dict()
+    spectra = [torch.linalg.svdvals(w) for name, w in trained.items() if name.endswith("k_proj.weight")]
+    config = GPTNeoConfig(vocab_size=len(tokenizer), hidden_size=768, num_layers=12, num_heads=12, bos_token_id=0, eos_token_id=0,
                           attention_types=[[["global", "local"], 6]], max_position_embeddings=256)  # fmt: skip
     model = GPTNeoForCausalLM(config)
     with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if "k_proj" in name or "q_proj" in name:
-                weight *= 3
+        for layer, block in enumerate(model.transformer.h):
+            k = block.attn.attention.k_proj.weight
+            u, s, v = torch.linalg.svd(k)
+            spectrum = spectra[layer * len(spectra) // 12][None, None]
+            wanted = torch.nn.functional.interpolate(spectrum, len(s), mode="linear", align_corners=True)[0, 0]
+            k.copy_(u @ torch.diag(wanted * s.norm() / wanted.norm()) @ v)
     model.to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 

@@ -32,5 +32,8 @@ struct Expanders {
 };
 [[nodiscard]] const Expanders& expanders();
 [[nodiscard]] const Expanders& portable_expanders();
+[[nodiscard]] const Expanders& avx2_expanders();
+[[nodiscard]] const Expanders& avx512_expanders();
+[[nodiscard]] const Expanders& neon_expanders();
 
 }  // namespace lissom::int4

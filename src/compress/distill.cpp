@@ -384,7 +384,7 @@ class Work {
       distiller_->set(t.weight, values);
     }
     rate_ = options_.rate;
-    if (done_.begun_kld < kFullRateKld) rate_ *= std::sqrt(done_.begun_kld / kFullRateKld);
+    if (done_.begun_kld < kFullRateKld) rate_ *= done_.begun_kld / kFullRateKld;
     auto saved = Clock::now();
     for (int64_t step = done_.resumed_steps; step < steps_; ++step) {
       LISSOM_CHECK(take_step(step));

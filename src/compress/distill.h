@@ -26,8 +26,8 @@ struct DistillText {
 struct DistillOptions {
   int64_t tokens = 0;          ///< to read in all; windows come in a seeded order, and again when all were read
   int64_t windows_a_step = 1;  ///< whose gradients make one step
-  /// Adam's step, in units of each tensor's root mean square; falls to 0 by a cosine. Where there is little to
-  /// gain it is less: the gradient and its noise fall with the root of the divergence, a step does not.
+  /// Adam's step, in units of each tensor's root mean square; falls to 0 by a cosine. From a divergence of less
+  /// than 0.15 nats it is that much less: steps are as large whatever there is to gain.
   double rate = 5e-4;
   uint64_t seed = 0;
   int threads = 0;

@@ -103,7 +103,7 @@ class Cases {
     float* y = floats(tokens * kRows);
     cases_.push_back({"product_" + name,
                       std::to_string(kRows) + "x" + std::to_string(kColumns) + "x" + std::to_string(tokens),
-                      [&matrix, in, y] { matrix.run_panels(0, 2, in, nullptr, y, nullptr); }});
+                      [&matrix, in, y] { matrix.run_panels(0, 2, in, nullptr, y, matrix.rows(), nullptr); }});
   }
 
   /// Panels that are made wider for many tokens, and the product by wide ones: of a type of super-blocks, and

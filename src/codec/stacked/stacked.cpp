@@ -21,6 +21,15 @@ namespace {
 constexpr std::string_view kName = "stacked_v1";
 constexpr size_t kMostShares = 8;
 
+/// By the whole XᵀX, where there is one and the codec knows what to do with it.
+bool encode_wisely(const Codec& codec, const Shape& shape, std::span<const float> weights,
+                   const InputStatistics& statistics, std::span<const std::span<std::byte>> parts) {
+  const auto* wise = dynamic_cast<const HessianCodec*>(&codec);
+  if (wise == nullptr || statistics.hessian.empty()) return false;
+  wise->encode_with(shape, weights, statistics, parts);
+  return true;
+}
+
 class Stacked final : public Codec, public HessianCodec, public StackedCodec, public PartsCheck {
  public:
   explicit Stacked(std::vector<const Codec*> codecs) : codecs_(std::move(codecs)) {
@@ -64,12 +73,8 @@ class Stacked final : public Codec, public HessianCodec, public StackedCodec, pu
       const auto w =
           weights.subspan(static_cast<size_t>(share.first) * cols, static_cast<size_t>(share.shape.elements()));
       const auto own = parts.subspan(share.part, share.parts);
-      const auto* wise = dynamic_cast<const HessianCodec*>(share.codec);
-      if (wise != nullptr && !statistics.hessian.empty()) {
-        wise->encode_with(share.shape, w, statistics, own);
-      } else {
-        share.codec->encode(share.shape, w, diagonal.empty() ? statistics.importance : diagonal, own);
-      }
+      if (encode_wisely(*share.codec, share.shape, w, statistics, own)) continue;
+      share.codec->encode(share.shape, w, diagonal.empty() ? statistics.importance : diagonal, own);
     }
   }
   void decode_rows(const Shape& shape, std::span<const std::span<const std::byte>> parts, int64_t first,

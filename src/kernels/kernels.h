@@ -81,7 +81,9 @@ class PackedMatrix {
 struct MatmulTerm {
   const PackedMatrix* weights;
   const float* bias;  ///< rows values, or null
-  float* y;           ///< m × rows
+  float* y;           ///< m × y_stride
+  /// More than rows() where these are some columns of a wider y; 0: rows().
+  int64_t y_stride = 0;
 };
 /// y = x·Wᵀ + bias for every term; x is m × cols, all terms have the same cols. Quantizes x once for the whole
 /// group where the kernels want int8. `scratch` is reused between calls and grows as needed.

@@ -27,23 +27,18 @@ void prepare_f32(const float* x, int64_t cols, int64_t count, float* out) {
   }
 }
 
-/// A matrix with panels, or a product of two such.
-struct Term {
-  const PackedMatrix* weights;
-  const float* bias;
-  float* y;
-  int64_t y_stride;  ///< of a wider y it has these columns
-};
-
-void add_terms(const PackedMatrix& matrix, const float* bias, float* y, int64_t y_stride,
-               std::vector<Term>& terms) {
-  if (matrix.shares().empty()) terms.push_back({&matrix, bias, y, y_stride});
-  for (const PackedMatrix::Share& share : matrix.shares())
-    add_terms(*share.matrix, bias == nullptr ? nullptr : bias + share.first, y + share.first, y_stride, terms);
+/// Those of a stacked matrix in its place.
+void add_terms(const MatmulTerm& term, std::vector<MatmulTerm>& terms) {
+  if (term.weights->shares().empty()) terms.push_back(term);
+  const int64_t stride = term.y_stride > 0 ? term.y_stride : term.weights->rows();
+  for (const PackedMatrix::Share& share : term.weights->shares())
+    add_terms(
+        {share.matrix, term.bias == nullptr ? nullptr : term.bias + share.first, term.y + share.first, stride},
+        terms);
 }
 
 /// Terms that all have panels.
-void multiply(Target target, ThreadPool& pool, std::span<const Term> terms, const float* x, int64_t m,
+void multiply(Target target, ThreadPool& pool, std::span<const MatmulTerm> terms, const float* x, int64_t m,
               std::vector<std::byte>& scratch) {
   const KernelTable& table = kernel_table(target);
   const int64_t cols = terms[0].weights->cols();
@@ -51,7 +46,7 @@ void multiply(Target target, ThreadPool& pool, std::span<const Term> terms, cons
   const int64_t tokens = (tiles - 1) * tile + padded_tile(m - (tiles - 1) * tile);
   bool want_int8 = false, want_f32 = false, want_bf16 = false;
   int64_t worker_floats = 0, panels = 0;
-  for (const Term& t : terms) {
+  for (const MatmulTerm& t : terms) {
     assert(t.weights->cols() == cols);
     want_int8 |= t.weights->input(m) == Input::int8;
     want_f32 |= t.weights->input(m) == Input::f32;
@@ -97,10 +92,11 @@ void multiply(Target target, ThreadPool& pool, std::span<const Term> terms, cons
   pool.parallel_for(panels, grain, [&](int64_t begin, int64_t end, int worker) {
     auto* own = reinterpret_cast<float*>(workers + worker_bytes * worker);
     int64_t offset = 0;  // panels of the terms before
-    for (const Term& t : terms) {
+    for (const MatmulTerm& t : terms) {
       const int64_t own_panels = (t.weights->rows() + kPanelRows - 1) / kPanelRows;
       const int64_t b = std::max(begin - offset, int64_t{0}), e = std::min(end - offset, own_panels);
-      if (b < e) t.weights->run_panels(b, e, in, t.bias, t.y, t.y_stride, own);
+      const int64_t stride = t.y_stride > 0 ? t.y_stride : t.weights->rows();
+      if (b < e) t.weights->run_panels(b, e, in, t.bias, t.y, stride, own);
       offset += own_panels;
     }
   });
@@ -111,29 +107,32 @@ void multiply(Target target, ThreadPool& pool, std::span<const Term> terms, cons
 void matmul(Target target, ThreadPool& pool, std::span<const MatmulTerm> terms, const float* x, int64_t m,
             std::vector<std::byte>& scratch) {
   if (m <= 0 || terms.empty()) return;
-  std::vector<Term> all;
-  for (const MatmulTerm& t : terms) add_terms(*t.weights, t.bias, t.y, t.weights->rows(), all);
-  const auto is_product = [](const Term& t) { return t.weights->factors() != nullptr; };
-  if (std::ranges::none_of(all, is_product)) return multiply(target, pool, all, x, m, scratch);
+  const auto is_stacked = [](const MatmulTerm& t) { return !t.weights->shares().empty(); };
+  const auto is_product = [](const MatmulTerm& t) { return t.weights->factors() != nullptr; };
+  if (std::ranges::any_of(terms, is_stacked)) {
+    std::vector<MatmulTerm> all;
+    for (const MatmulTerm& t : terms) add_terms(t, all);
+    return matmul(target, pool, all, x, m, scratch);
+  }
+  if (std::ranges::none_of(terms, is_product)) return multiply(target, pool, terms, x, m, scratch);
   // The right factors read x beside the other terms; then each left factor what its right one has made.
-  std::vector<Term> first = all;
+  std::vector<MatmulTerm> first(terms.begin(), terms.end());
   std::vector<std::vector<float>> between;
-  for (Term& t : first) {
+  for (MatmulTerm& t : first) {
     const auto* factors = t.weights->factors();
     if (factors == nullptr) continue;
-    const int64_t rank = factors->right->rows();
-    auto& z = between.emplace_back(static_cast<size_t>(m * rank));
-    t = {factors->right, nullptr, z.data(), rank};
+    auto& z = between.emplace_back(static_cast<size_t>(m * factors->right->rows()));
+    t = {factors->right, nullptr, z.data()};
   }
   multiply(target, pool, first, x, m, scratch);
   size_t next = 0;
-  for (const Term& t : all) {
+  for (const MatmulTerm& t : terms) {
     const auto* factors = t.weights->factors();
     if (factors == nullptr) continue;
     std::vector<float>& z = between[next++];
     const size_t rank = factors->middle.size();
     for (size_t i = 0; i < z.size(); ++i) z[i] *= factors->middle[i % rank];
-    const Term last[] = {{factors->left, t.bias, t.y, t.y_stride}};
+    const MatmulTerm last[] = {{factors->left, t.bias, t.y, t.y_stride}};
     multiply(target, pool, last, z.data(), m, scratch);
   }
 }

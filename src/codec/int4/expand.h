@@ -7,9 +7,17 @@
 
 namespace lissom::int4 {
 
+/// Code i of 4 bits, or of 2, the first in the lowest bits of a byte.
+[[nodiscard]] inline int nibble(const uint8_t* codes, size_t i) {
+  return (codes[i / 2] >> (4 * (i % 2))) & 15;
+}
+[[nodiscard]] inline int quarter(const uint8_t* codes, size_t i) {
+  return (codes[i / 4] >> (2 * (i % 4))) & 3;
+}
+
 /// Groups of a row: each with a scale and an offset.
 struct Lines {
-  const uint8_t* codes;  ///< 4 bits each, the first in the low half of a byte
+  const uint8_t* codes;  ///< 4 bits each
   size_t columns, group;
   const float *scales, *offsets;  ///< of the groups
 };

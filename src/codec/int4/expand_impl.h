@@ -25,7 +25,7 @@ LANES_FN void expand_halves(const std::byte* from, size_t n, float* to) {
 LANES_INLINE void expand_line(const uint8_t* codes, size_t n, float scale, float offset, float* to) {
   size_t i = 0;
   for (; i + 16 <= n; i += 16) store(to + i, set(scale) * from_nibbles(codes + i / 2) + set(offset));
-  for (; i < n; ++i) to[i] = scale * static_cast<float>((codes[i / 2] >> (4 * (i % 2))) & 15) + offset;
+  for (; i < n; ++i) to[i] = scale * static_cast<float>(int4::nibble(codes, i)) + offset;
 }
 
 LANES_FN void expand_lines(const int4::Lines& l, float* to) {
@@ -43,14 +43,14 @@ LANES_FN void expand_bytes(const uint8_t* codes, size_t n, float scale, float of
 LANES_FN void expand_quarters(const uint8_t* codes, size_t n, float scale, float offset, float* to) {
   size_t i = 0;
   for (; i + 16 <= n; i += 16) store(to + i, set(scale) * from_quarters(codes + i / 4) + set(offset));
-  for (; i < n; ++i) to[i] = scale * static_cast<float>((codes[i / 4] >> (2 * (i % 4))) & 3) + offset;
+  for (; i < n; ++i) to[i] = scale * static_cast<float>(int4::quarter(codes, i)) + offset;
 }
 
 LANES_FN void expand_levels(const uint8_t* codes, size_t n, float scale, const float* level, float* to) {
   const Levels table = levels_at(level);
   size_t i = 0;
   for (; i + 16 <= n; i += 16) store(to + i, set(scale) * look_up(table, codes + i / 2));
-  for (; i < n; ++i) to[i] = scale * level[(codes[i / 2] >> (4 * (i % 2))) & 15];
+  for (; i < n; ++i) to[i] = scale * level[int4::nibble(codes, i)];
 }
 
 LANES_FN void expand_multiply(const float* by, size_t n, float* to) {

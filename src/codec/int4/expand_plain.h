@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/half.h"
+#include "codec/int4/expand.h"
 
 namespace lissom::LANES {
 namespace {
@@ -22,20 +23,20 @@ LANES_INLINE F from_halves(const std::byte* p) {
   });
 }
 LANES_INLINE F from_nibbles(const uint8_t* p) {
-  return sixteen([&](size_t i) { return static_cast<float>((p[i / 2] >> (4 * (i % 2))) & 15); });
+  return sixteen([&](size_t i) { return static_cast<float>(int4::nibble(p, i)); });
 }
 LANES_INLINE F from_bytes(const uint8_t* p) {
   return sixteen([&](size_t i) { return static_cast<float>(p[i]); });
 }
 LANES_INLINE F from_quarters(const uint8_t* p) {
-  return sixteen([&](size_t i) { return static_cast<float>((p[i / 4] >> (2 * (i % 4))) & 3); });
+  return sixteen([&](size_t i) { return static_cast<float>(int4::quarter(p, i)); });
 }
 using Levels = const float*;
 LANES_INLINE Levels levels_at(const float* p) {
   return p;
 }
 LANES_INLINE F look_up(const Levels& levels, const uint8_t* p) {
-  return sixteen([&](size_t i) { return levels[(p[i / 2] >> (4 * (i % 2))) & 15]; });
+  return sixteen([&](size_t i) { return levels[int4::nibble(p, i)]; });
 }
 
 }  // namespace

@@ -42,16 +42,19 @@ void step_scalar(const Step& s, const float* costs, float* next, float* merged, 
   }
 }
 
-void decode_columns_scalar(const RowStreams& s, int64_t row, float row_scale, int64_t first, float* out) {
+/// The value of the weight whose last bit comes before bit `end` of the codes.
+float value_before(const RowStreams& s, uint32_t end) {
+  const uint32_t byte = (end - 25) >> 3;  // of the four that end with that bit
+  uint32_t word = 0;
+  std::memcpy(&word, s.codes + byte, 4);
   const uint32_t mask = (1U << s.window) - 1;
+  return s.values[(word >> (end - static_cast<uint32_t>(s.window) - 8 * byte)) & mask];
+}
+
+void decode_columns_scalar(const RowStreams& s, int64_t row, float row_scale, int64_t first, float* out) {
   for (int64_t j = first; j < s.cols; ++j) {
-    // The four bytes that end with the weight's last bit.
     const uint32_t end = s.begin[j] + static_cast<uint32_t>(s.rates[j]) * static_cast<uint32_t>(row + 1);
-    const uint32_t byte = (end - 25) >> 3;
-    uint32_t word = 0;
-    std::memcpy(&word, s.codes + byte, 4);
-    const uint32_t state = (word >> (end - static_cast<uint32_t>(s.window) - 8 * byte)) & mask;
-    out[j] = row_scale * s.scales[j] * s.values[state];
+    out[j] = row_scale * s.scales[j] * value_before(s, end);
   }
 }
 
@@ -62,19 +65,11 @@ void decode_row_scalar(const RowStreams& s, int64_t row, float row_scale, float*
 constexpr int64_t kLanes = PanelDecoder::kLanes;
 
 void decode_panel_scalar(const RowStreams& s, int64_t row, int64_t count, const float* row_scales, float* out) {
-  const uint32_t mask = (1U << s.window) - 1;
-  for (int64_t j = 0; j < s.cols; ++j, out += kLanes) {
-    const auto rate = static_cast<uint32_t>(s.rates[j]);
-    uint32_t end = s.begin[j] + rate * static_cast<uint32_t>(row);
+  for (int64_t j = 0; j < s.cols; ++j, out += kLanes)
     for (int64_t i = 0; i < count; ++i) {
-      end += rate;
-      const uint32_t byte = (end - 25) >> 3;
-      uint32_t word = 0;
-      std::memcpy(&word, s.codes + byte, 4);
-      const uint32_t state = (word >> (end - static_cast<uint32_t>(s.window) - 8 * byte)) & mask;
-      out[i] = row_scales[i] * s.scales[j] * s.values[state];
+      const uint32_t end = s.begin[j] + static_cast<uint32_t>(s.rates[j]) * static_cast<uint32_t>(row + i + 1);
+      out[i] = row_scales[i] * s.scales[j] * value_before(s, end);
     }
-  }
 }
 
 constexpr Kernels kScalar{step_scalar, decode_row_scalar, decode_panel_scalar};
